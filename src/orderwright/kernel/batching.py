@@ -1,0 +1,118 @@
+"""Group commit: requests that arrive together share one transaction; alone, a request is a batch of one.
+
+Invariants: each command gets its own outcome. A command that is refused does not disturb its neighbours: an action
+returns a refusal as a value. A batch that fails as a whole is done again one by one.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from orderwright.kernel import idempotency
+from orderwright.kernel.errors import BusinessError
+from orderwright.kernel.idempotency import Answer, Claim, Fresh, Resume, Verdict
+from orderwright.kernel.unit import UnitOfWork, Units
+
+C = TypeVar("C")
+R = TypeVar("R")
+
+Action = Callable[[UnitOfWork, Sequence[C]], Sequence[R | BusinessError]]
+"""Carries out many commands in one transaction; one result or refusal a command, in their order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done(Generic[R]):
+    """The work is committed; `result` is what the action returned, or what a crashed request had left."""
+
+    result: R
+
+
+class Gathered(Generic[C, R]):
+    """Calls one asynchronous function of many for callers that each have one; alone, a caller is a batch of one."""
+
+    def __init__(
+        self, carry_out: Callable[[Sequence[C]], Awaitable[Sequence[R | Exception]]], *, max_batch: int = 100
+    ) -> None:
+        self._carry_out = carry_out
+        self._max_batch = max_batch
+        self._waiting: list[tuple[C, asyncio.Future[R]]] = []
+        self._worker: asyncio.Task[None] | None = None
+
+    async def submit(self, item: C) -> R:
+        """Have `item` carried out with whatever else is waiting."""
+        outcome: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, outcome))
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.create_task(self._work())
+        return await outcome
+
+    async def _work(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting[: self._max_batch], self._waiting[self._max_batch :]
+            await self._settle(batch)
+
+    async def _settle(self, batch: "Sequence[tuple[C, asyncio.Future[R]]]") -> None:
+        try:
+            results: Sequence[R | Exception] = await self._carry_out([item for item, _ in batch])
+        except Exception as error:
+            if len(batch) > 1:
+                for pair in batch:
+                    await self._settle([pair])
+                return
+            results = [error]
+        for (_, outcome), result in zip(batch, results, strict=True):
+            if outcome.done():
+                continue
+            if isinstance(result, Exception):
+                outcome.set_exception(result)
+            else:
+                outcome.set_result(result)
+
+
+class Intake(Generic[C, R]):
+    """Collects commands for one action; R must survive JSON, because a claim remembers it."""
+
+    def __init__(self, units: Units, action: Action[C, R], *, max_batch: int = 100) -> None:
+        self._action = action
+
+        async def carry_out(batch: Sequence[tuple[C, Claim | None]]) -> Sequence[Done[R] | Answer | Exception]:
+            return await units.run(lambda uow: self._transact(uow, batch))
+
+        self._gathered: Gathered[tuple[C, Claim | None], Done[R] | Answer] = Gathered(carry_out, max_batch=max_batch)
+
+    async def submit(self, command: C, claim: Claim | None = None) -> Done[R] | Answer:
+        """Have `command` carried out. Raises its BusinessError when it was refused."""
+        return await self._gathered.submit((command, claim))
+
+    def _transact(
+        self, uow: UnitOfWork, batch: Sequence[tuple[C, Claim | None]]
+    ) -> Sequence[Done[R] | Answer | BusinessError]:
+        verdicts = _verdicts(uow, [claim for _, claim in batch])
+        to_do = [command for (command, _), verdict in zip(batch, verdicts, strict=True) if isinstance(verdict, Fresh)]
+        results = iter(self._action(uow, to_do) if to_do else ())
+        outcomes: list[Done[R] | Answer | BusinessError] = []
+        for (_, claim), verdict in zip(batch, verdicts, strict=True):
+            match verdict:
+                case Fresh():
+                    outcomes.append(_settle(uow, claim, next(results)))
+                case Resume(result):
+                    outcomes.append(Done(result))
+                case _:
+                    outcomes.append(verdict)
+        return outcomes
+
+
+def _verdicts(uow: UnitOfWork, claims: Sequence[Claim | None]) -> list[Verdict]:
+    known = iter(idempotency.claim(uow, [claim for claim in claims if claim is not None]))
+    return [Fresh() if claim is None else next(known) for claim in claims]
+
+
+def _settle(uow: UnitOfWork, claim: Claim | None, result: R | BusinessError) -> "Done[R] | BusinessError":
+    if isinstance(result, BusinessError):
+        if claim is not None:
+            idempotency.withdraw(uow, claim)
+        return result
+    if claim is not None:
+        idempotency.remember(uow, claim, result)
+    return Done(result)

@@ -1,0 +1,81 @@
+"""The broker port: everything that a message broker must be able to do for orderwright.
+
+The delivery contract, held by the conformance suite for every implementation:
+
+* `publish` returns once each message is safe: it will be delivered to every subscribed group even if this process ends
+  now. It raises BrokerUnavailable when that is not known; some of the batch may have been taken, so publishing again
+  may deliver twice.
+* A group receives every message of its topics at least once. Within a group each message goes to one subscription at a
+  time. Messages with the same key arrive in the order in which they were published, unless one is delivered again.
+* What was received and not acknowledged is delivered again: after the subscription closed, or its process died.
+* `acknowledge` is called after the consumer's own commit, never before.
+* A body is opaque bytes; the key and the headers arrive as they were sent.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from orderwright.kernel.messages import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What differs between brokers, declared so that the conformance suite and the relay can ask."""
+
+    durable: bool
+    """Messages survive the broker's own end; otherwise they live in the outbox until they were acknowledged."""
+    shared: bool
+    """Several processes can meet at it."""
+    parallel_publishes: int = 1
+    """How many `publish` calls may run at once without disturbing the order per key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message as the broker handed it over: raw, because reading it may fail."""
+
+    topic: str
+    key: str
+    headers: Mapping[str, str]
+    body: bytes
+    token: Any
+    """What the broker needs to acknowledge it; opaque to everybody else."""
+
+
+class Subscription(Protocol):
+    """A group's door to its topics."""
+
+    async def receive(self) -> Sequence[Delivery]:
+        """Wait for at least one delivery and return what is there, up to the batch size. Empty once closed."""
+
+    async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        """These were handled and committed; do not deliver them again."""
+
+    async def close(self) -> None:
+        """Stop receiving; what was not acknowledged goes to somebody else."""
+
+
+class Broker(Protocol):
+    """The port itself."""
+
+    capabilities: Capabilities
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        """Send a batch, in order. BrokerUnavailable when it is not known to be safe."""
+
+    async def subscribe(self, group: str, topics: Sequence[str], *, max_batch: int = 100) -> Subscription:
+        """Join `group` on `topics`, which are declared if they do not exist."""
+
+    async def ping(self) -> None:
+        """BrokerUnavailable when the broker does not answer."""
+
+    async def close(self) -> None:
+        """Let go of every connection."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...

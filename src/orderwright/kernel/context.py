@@ -1,0 +1,46 @@
+"""What a request carries along: its id and its trace; the only ambient state, and only for logs and hand-over.
+
+Invariant: nothing here decides anything. Business code gets its inputs as arguments.
+"""
+
+import re
+import secrets
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+_TRACEPARENT = re.compile(r"^00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})$")
+_REQUEST_ID = re.compile(r"^[A-Za-z0-9._:-]{1,64}$")
+
+
+@dataclass(frozen=True, slots=True)
+class RequestContext:
+    """Ids of the request that is being handled."""
+
+    request_id: str
+    traceparent: str
+
+
+current: ContextVar[RequestContext | None] = ContextVar("orderwright_request", default=None)
+
+
+def current_traceparent() -> str | None:
+    """The W3C trace context of the request that is being handled."""
+    context = current.get()
+    return context.traceparent if context else None
+
+
+def usable_request_id(value: str | None) -> str | None:
+    """`value` when it can safely stand in a header and a log line."""
+    return value if value and _REQUEST_ID.match(value) else None
+
+
+def continued_traceparent(value: str | None) -> str:
+    """The caller's trace when it sent a valid one (W3C Trace Context, level 1), else a new one."""
+    if value and (match := _TRACEPARENT.match(value)) and int(match[1], 16) and int(match[2], 16):
+        return value
+    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+
+
+def trace_id(traceparent: str) -> str:
+    """The part of a traceparent that all its spans share."""
+    return traceparent.split("-")[1]

@@ -1,0 +1,78 @@
+"""The database port: a service's own database, and work that runs inside one of its transactions.
+
+Work is a plain function of a connection. On SQLite it runs in the one thread that owns the file, a single hop for a whole
+transaction; on PostgreSQL it runs on an asynchronous connection. Because it cannot await, no call to the outside world
+can ever happen inside a transaction.
+
+Invariant: `write` returns after COMMIT or raises after ROLLBACK, also when the caller that waited for it was cancelled.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+from urllib.parse import urlsplit
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from orderwright.kernel.errors import ConfigurationError
+
+T = TypeVar("T")
+
+SCHEMES = {
+    "sqlite": "orderwright.kernel.databases.sqlite:SqliteDatabase",
+}
+
+
+class Database(Protocol):
+    """One service's database."""
+
+    exclusive: bool
+    """This process is the only one that writes here, so what it finds at its start was left behind by a crash."""
+
+    async def write(self, work: Callable[[sa.Connection], T]) -> T:
+        """Run `work` in a transaction. DatabaseUnavailable when the database does not answer."""
+
+    async def read(self, work: Callable[[sa.Connection], T]) -> T:
+        """Run `work` on a consistent snapshot that it must not change."""
+
+    async def ping(self) -> None:
+        """DatabaseUnavailable when the database does not answer."""
+
+    async def close(self) -> None:
+        """Let go of every connection."""
+
+
+def open_database(url: str, service: str) -> Database:
+    """The database of `service` under `url` (`sqlite:///folder` keeps one file a service in that folder)."""
+    scheme = urlsplit(url).scheme
+    try:
+        module, _, name = SCHEMES[scheme].partition(":")
+    except KeyError:
+        known = ", ".join(f"{known}://" for known in sorted(SCHEMES))
+        raise ConfigurationError(f"The database URL begins with {scheme!r}; known are {known}") from None
+    database: Database = getattr(import_module(module), name)(url, service)
+    return database
+
+
+def sqlite_folder(url: str) -> Path:
+    """The folder that a `sqlite:///…` URL names."""
+    path = urlsplit(url).path
+    if not path.startswith("/"):
+        raise ConfigurationError(f"{url!r} names no folder; write sqlite:////absolute/folder or sqlite:///relative")
+    return Path(path[1:])
+
+
+def insert_ignoring(connection: sa.Connection, table: sa.Table) -> Any:
+    """`INSERT … ON CONFLICT DO NOTHING` in the words of the connection's dialect; takes `.returning(…)`."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    return dialect.insert(table).on_conflict_do_nothing()
+
+
+def insert_updating(connection: sa.Connection, table: sa.Table, key: Sequence[str], changes: Sequence[str]) -> Any:
+    """`INSERT … ON CONFLICT (key) DO UPDATE SET` the named columns to the values that could not be inserted."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(table)
+    updates: Mapping[str, Any] = {name: statement.excluded[name] for name in changes}
+    return statement.on_conflict_do_update(index_elements=list(key), set_=updates)

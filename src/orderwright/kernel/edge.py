@@ -1,0 +1,132 @@
+"""The outermost layer of every HTTP server: ids, limits, time, and the one line of log for each request.
+
+Invariants: every answer carries X-Request-Id; a body over the limit is refused before it is kept; a request that takes
+too long is answered with 503; an unforeseen error is answered with a problem document that tells nothing of the inside.
+"""
+
+import asyncio
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from orderwright.kernel import context
+from orderwright.kernel.clock import Clock
+from orderwright.kernel.errors import BusinessError, TooLarge, Unavailable
+from orderwright.kernel.ids import Ids
+from orderwright.kernel.problems import of_business_error, problem_response
+from orderwright.kernel.telemetry import Metrics
+
+log = structlog.get_logger(__name__)
+
+UNTIMED = ("/stream",)
+"""Paths that stay open for as long as the client listens."""
+QUIET = frozenset({"/health", "/ready", "/metrics"})
+
+
+class Edge:
+    """Pure ASGI, so that streams pass through unbuffered."""
+
+    def __init__(
+        self, app: ASGIApp, *, service: str, clock: Clock, ids: Ids, metrics: Metrics, max_body_bytes: int, timeout_s: float
+    ) -> None:
+        self._app = app
+        self._service = service
+        self._clock = clock
+        self._ids = ids
+        self._metrics = metrics
+        self._max_body_bytes = max_body_bytes
+        self._timeout_s = timeout_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        request = context.RequestContext(
+            context.usable_request_id(headers.get("x-request-id")) or self._ids.new(),
+            context.continued_traceparent(headers.get("traceparent")),
+        )
+        token = context.current.set(request)
+        structlog.contextvars.bind_contextvars(
+            request_id=request.request_id, trace_id=context.trace_id(request.traceparent)
+        )
+        exchange = _Exchange(send, request.request_id)
+        started_s = self._clock.monotonic_s()
+        try:
+            await self._answer(scope, _limited(receive, headers, self._max_body_bytes), exchange)
+        finally:
+            self._report(scope, exchange.status, self._clock.monotonic_s() - started_s)
+            structlog.contextvars.unbind_contextvars("request_id", "trace_id")
+            context.current.reset(token)
+
+    async def _answer(self, scope: Scope, receive: Receive, exchange: "_Exchange") -> None:
+        timeout_s = None if scope["path"].endswith(UNTIMED) else self._timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._app(scope, receive, exchange.send)
+        except BusinessError as error:
+            await exchange.fall_back(of_business_error(error), scope, receive)
+        except TimeoutError:
+            late = Unavailable(f"No answer within {timeout_s} s; send it again with the same Idempotency-Key")
+            await exchange.fall_back(of_business_error(late), scope, receive)
+        except Exception:
+            log.exception("unforeseen_error", service=self._service, method=scope["method"], path=scope["path"])
+            answer = problem_response(500, "internal-error", "Something went wrong here", "The fault is ours and was noted")
+            await exchange.fall_back(answer, scope, receive)
+
+    def _report(self, scope: Scope, status: int, duration_s: float) -> None:
+        if scope["path"] in QUIET:
+            return
+        route = scope.get("route")
+        template = getattr(route, "path", "unmatched")
+        self._metrics.requests.labels(self._service, scope["method"], template, str(status)).observe(duration_s)
+        log.info(
+            "request",
+            service=self._service,
+            method=scope["method"],
+            path=scope["path"],
+            status=status,
+            duration_ms=round(duration_s * 1000, 1),
+        )
+
+
+class _Exchange:
+    """Watches one answer on its way out."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self.status = 0
+        self._send = send
+        self._request_id = request_id
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            MutableHeaders(scope=message)["X-Request-Id"] = self._request_id
+        await self._send(message)
+
+    async def fall_back(self, answer: ASGIApp, scope: Scope, receive: Receive) -> None:
+        """Give `answer` instead, if nothing was sent yet; otherwise the broken connection has to say it."""
+        if self.status:
+            raise ConnectionAbortedError("The answer had begun when it failed")
+        await answer(scope, receive, self.send)
+
+
+def _limited(receive: Receive, headers: Headers, limit: int) -> Receive:
+    declared = headers.get("content-length", "0")
+    too_large = TooLarge(f"The body may have at most {limit} bytes")
+    received = 0
+
+    async def limited() -> MutableMapping[str, Any]:
+        nonlocal received
+        if declared.isdigit() and int(declared[:20]) > limit:
+            raise too_large
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > limit:
+            raise too_large
+        return message
+
+    return limited

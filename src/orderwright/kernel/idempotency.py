@@ -1,0 +1,154 @@
+"""Idempotency-Key: a request that is sent twice acts once (draft-ietf-httpapi-idempotency-key-header-07).
+
+Invariants: the key is claimed in the transaction that does the work, so a key without its work, or work without its key,
+cannot exist. Keys belong to a caller and live 30 days. A crash between the work and the answer is resumed: the claim
+remembers what the work came to. A request that was refused leaves no claim, because nothing began.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+import msgspec
+import sqlalchemy as sa
+
+from orderwright.kernel.database import insert_ignoring
+from orderwright.kernel.errors import BusinessError, Conflict, Invalid
+from orderwright.kernel.tables import idempotency_keys
+from orderwright.kernel.unit import UnitOfWork
+
+KEEP_FOR = timedelta(days=30)
+LEASE = timedelta(seconds=15)
+"""How long a first request may run before another one with its key may take over; longer than any request's timeout."""
+SECRET_MEMBERS = frozenset({"card_number", "cvv", "password", "refresh_token"})
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A caller's wish to have this request done once."""
+
+    caller: str
+    key: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A stored answer."""
+
+    status: int
+    body: bytes
+    media_type: str = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """Nobody has sent this before: do it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """It was done, but its answer was never stored: go on from `result`."""
+
+    result: Any
+
+
+Verdict = Fresh | Resume | Answer | BusinessError
+
+
+def fingerprint(method: str, path: str, body: Any) -> str:
+    """What makes two requests the same; secrets are left out, so no hash of a card number is ever stored."""
+    canonical = msgspec.json.encode([method, path, _without_secrets(body)], order="deterministic")
+    return hashlib.sha256(canonical).hexdigest()
+
+
+def claim(uow: UnitOfWork, claims: Sequence[Claim]) -> list[Verdict]:
+    """Claim each key in this transaction; one verdict a claim, in their order."""
+    rows = [
+        {
+            "caller": claim.caller,
+            "key": claim.key,
+            "fingerprint": claim.fingerprint,
+            "lease_until": uow.now + LEASE,
+            "created_at": uow.now,
+        }
+        for claim in {(c.caller, c.key): c for c in reversed(claims)}.values()
+    ]
+    statement = insert_ignoring(uow.connection, idempotency_keys).returning(
+        idempotency_keys.c.caller, idempotency_keys.c.key
+    )
+    fresh = {(row.caller, row.key) for row in uow.connection.execute(statement, rows)} if rows else set()
+    verdicts: list[Verdict] = []
+    for wanted in claims:
+        if (wanted.caller, wanted.key) in fresh:
+            fresh.remove((wanted.caller, wanted.key))
+            verdicts.append(Fresh())
+        else:
+            verdicts.append(_verdict_on_known(uow, wanted))
+    return verdicts
+
+
+def remember(uow: UnitOfWork, claim: Claim, result: Any) -> None:
+    """What the work came to, kept until the answer is known."""
+    uow.connection.execute(_update(claim).values(result=result))
+
+
+def withdraw(uow: UnitOfWork, claim: Claim) -> None:
+    """The request was refused and nothing began: its key is free again."""
+    keys = idempotency_keys
+    uow.connection.execute(sa.delete(keys).where(keys.c.caller == claim.caller, keys.c.key == claim.key))
+
+
+def store(connection: sa.Connection, claim: Claim, answer: Answer) -> None:
+    """The answer that every repetition gets from now on."""
+    connection.execute(_update(claim).values(status=answer.status, media_type=answer.media_type, body=answer.body))
+
+
+def forget(connection: sa.Connection, now: datetime, *, limit: int = 1000) -> int:
+    """Remove up to `limit` keys that are past their time; answers how many."""
+    keys = idempotency_keys
+    old = sa.select(keys.c.caller, keys.c.key).where(keys.c.created_at < now - KEEP_FOR).limit(limit)
+    return connection.execute(sa.delete(keys).where(sa.tuple_(keys.c.caller, keys.c.key).in_(old))).rowcount
+
+
+def _verdict_on_known(uow: UnitOfWork, wanted: Claim) -> Verdict:
+    keys = idempotency_keys
+    row = uow.connection.execute(
+        sa.select(keys).where(keys.c.caller == wanted.caller, keys.c.key == wanted.key).with_for_update()
+    ).one()
+    if row.fingerprint != wanted.fingerprint:
+        return Invalid(
+            "This Idempotency-Key was used for a different request; use a new key for a new request",
+            problem="idempotency-key-reused",
+        )
+    if row.status is not None:
+        return Answer(row.status, row.body, row.media_type)
+    if row.lease_until > uow.now:
+        return Conflict(
+            "The first request with this Idempotency-Key is still running; try again shortly",
+            problem="request-in-progress",
+            retry_after_s=1,
+        )
+    uow.connection.execute(_update(wanted).values(lease_until=uow.now + LEASE))
+    return Resume(row.result)
+
+
+def _update(claim: Claim) -> sa.Update:
+    keys = idempotency_keys
+    return sa.update(keys).where(keys.c.caller == claim.caller, keys.c.key == claim.key)
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, dict):
+        members = cast(dict[str, Any], value)
+        return {name: _hint(item) if name in SECRET_MEMBERS else _without_secrets(item) for name, item in members.items()}
+    if isinstance(value, list):
+        return [_without_secrets(item) for item in cast(list[Any], value)]
+    return value
+
+
+def _hint(secret: Any) -> str:
+    # Two cards with the same last four digits count as one; a stored hash of the number could be guessed.
+    return f"…{secret[-4:]}" if isinstance(secret, str) and len(secret) > 8 else "…"

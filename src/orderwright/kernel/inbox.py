@@ -1,0 +1,37 @@
+"""The inbox: which messages a service has already handled.
+
+Invariants: the row is written in the handler's own transaction, so a message is handled once or not at all; it outlives
+every possible replay (`KEEP_FOR`), because a message that comes after its row was removed would be taken for a new one.
+A message is known by its id together with its source (CloudEvents 1.0, section "id").
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from orderwright.kernel.database import insert_ignoring
+from orderwright.kernel.messages import Message
+from orderwright.kernel.tables import inbox
+
+KEEP_FOR = timedelta(days=30)
+
+
+def accept(connection: sa.Connection, messages: Sequence[Message], now: datetime) -> list[Message]:
+    """Those of `messages` that were not handled before, in their order; they count as handled from now on."""
+    unique = {(message.id, message.source): message for message in reversed(messages)}
+    rows = [{"message_id": id_, "source": source, "received_at": now} for id_, source in unique]
+    statement = insert_ignoring(connection, inbox).returning(inbox.c.message_id, inbox.c.source)
+    fresh = {(row.message_id, row.source) for row in connection.execute(statement, rows)}
+    return [
+        message
+        for message in messages
+        if (message.id, message.source) in fresh and unique[message.id, message.source] is message
+    ]
+
+
+def forget(connection: sa.Connection, now: datetime, *, limit: int = 1000) -> int:
+    """Remove up to `limit` rows that are older than any replay; answers how many."""
+    old = sa.select(inbox.c.message_id, inbox.c.source).where(inbox.c.received_at < now - KEEP_FOR).limit(limit)
+    removed = connection.execute(sa.delete(inbox).where(sa.tuple_(inbox.c.message_id, inbox.c.source).in_(old)))
+    return removed.rowcount

@@ -1,0 +1,69 @@
+"""Jobs: what a service does on a schedule, and at once when a transaction asks for it.
+
+Invariant: a job finds its work in the database (due rows, claimed with SKIP LOCKED), so any replica may run it, it may
+run at any time, and a wake-up that is lost costs time, never work.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+
+from orderwright.kernel.clock import Clock
+from orderwright.kernel.ids import Ids
+
+log = structlog.get_logger(__name__)
+
+MAX_PAUSE_AFTER_FAILURE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """`run` does what is due and answers whether more is waiting; it is called every `every_s` and when woken."""
+
+    name: str
+    run: Callable[[], Awaitable[bool]]
+    every_s: float
+
+
+class JobRunner:
+    """Runs one job until it is cancelled; a job that fails is tried again, ever more slowly."""
+
+    def __init__(self, job: Job, clock: Clock, ids: Ids) -> None:
+        self.job = job
+        self.failures = 0
+        self._clock = clock
+        self._ids = ids
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """There is work: run now."""
+        self._woken.set()
+
+    async def run_forever(self) -> None:
+        while True:
+            self._woken.clear()
+            more = await self._run_once()
+            if not more:
+                await self._pause()
+
+    async def _run_once(self) -> bool:
+        try:
+            more = await self.job.run()
+        except Exception:
+            self.failures += 1
+            log.exception("job_failed", job=self.job.name, failures=self.failures)
+            await self._clock.sleep(min(2.0**self.failures * 0.1, MAX_PAUSE_AFTER_FAILURE_S))
+            return False
+        self.failures = 0
+        return more
+
+    async def _pause(self) -> None:
+        # Spread over a tenth of the period, so that replicas do not all look at the same moment.
+        period_s = self.job.every_s * (1 + 0.1 * self._ids.jitter())
+        try:
+            async with asyncio.timeout(period_s):
+                await self._woken.wait()
+        except TimeoutError:
+            return

@@ -1,0 +1,59 @@
+"""A service as a table of contents: what it serves, hears, says and does on a schedule.
+
+Invariant: nothing registers itself by being imported; what is not in its manifest, a service does not do.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fastapi import APIRouter
+
+from orderwright.kernel.clock import Clock
+from orderwright.kernel.consumer import Handler
+from orderwright.kernel.feed import Feed
+from orderwright.kernel.ids import Ids
+from orderwright.kernel.jobs import Job
+from orderwright.kernel.messages import Event
+from orderwright.kernel.peers import Peers
+from orderwright.kernel.settings import PlatformSettings
+from orderwright.kernel.unit import Units
+
+Ping = Callable[[], Awaitable[None]]
+"""Raises when what it asks for does not work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """What a service is handed when it is assembled: the world, through ports."""
+
+    platform: PlatformSettings
+    units: Units
+    peers: Peers
+    clock: Clock
+    ids: Ids
+    feed: Feed
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One service, assembled."""
+
+    name: str
+    port: int
+    summary: str
+    migrations: Path
+    router: APIRouter
+    desk: object
+    """What the service's endpoints work with; they find it at `request.app.state.desk`."""
+    consumes: Mapping[type[Event], Handler] = field(default_factory=dict)
+    emits: tuple[type[Event], ...] = ()
+    jobs: tuple[Job, ...] = ()
+    pings: Mapping[str, Ping] = field(default_factory=dict)
+    on_start: tuple[Callable[[], Awaitable[None]], ...] = ()
+    """Run once after the migrations and before the doors open."""
+    on_stop: tuple[Callable[[], Awaitable[None]], ...] = ()
+
+
+Manifest = Callable[[Kit], Service]
+"""What `services/<name>/manifest.py` exports as `assemble`."""

@@ -1,0 +1,87 @@
+"""The outbox: what a service said, written in the transaction that made it true.
+
+Invariants: an event's id is made once and stored with it. Rows are claimed by lease and deleted when the broker has
+them; they are never read "after the last id", because ids become visible out of commit order.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from orderwright.kernel.messages import Message
+from orderwright.kernel.tables import outbox
+
+LEASE_S = 15
+"""How long the process that committed a row, or claimed it, may take to send it before another one does."""
+
+
+def append(connection: sa.Connection, messages: Sequence[Message]) -> None:
+    """Keep `messages` with the work of this transaction, leased to this process."""
+    if messages:
+        connection.execute(sa.insert(outbox), [_row(message) for message in messages])
+
+
+def claim(connection: sa.Connection, now: datetime, *, limit: int) -> list[Message]:
+    """Take the oldest rows that nobody is sending and lease them to this process."""
+    free = (
+        sa.select(outbox.c.id)
+        .where(outbox.c.lease_until <= now)
+        .order_by(outbox.c.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    statement = (
+        sa.update(outbox)
+        .where(outbox.c.id.in_(free))
+        .values(lease_until=now + timedelta(seconds=LEASE_S))
+        .returning(*outbox.c)
+    )
+    return sorted((_message(row) for row in connection.execute(statement)), key=lambda message: message.id)
+
+
+def release(connection: sa.Connection, now: datetime) -> None:
+    """End every lease: right when this process is the only one that could hold them, at its start."""
+    connection.execute(sa.update(outbox).values(lease_until=now))
+
+
+def delete(connection: sa.Connection, ids: Sequence[str]) -> None:
+    """Forget rows that the broker has."""
+    if ids:
+        connection.execute(sa.delete(outbox).where(outbox.c.id == sa.bindparam("sent_id")), [{"sent_id": i} for i in ids])
+
+
+def waiting(connection: sa.Connection) -> tuple[int, datetime | None]:
+    """How many rows wait, and since when the oldest does."""
+    count, oldest = connection.execute(sa.select(sa.func.count(), sa.func.min(outbox.c.created_at))).one()
+    return count, oldest
+
+
+def _row(message: Message) -> dict[str, Any]:
+    return {
+        "id": message.id,
+        "aggregatetype": message.topic,
+        "aggregateid": message.key,
+        "type": message.name,
+        "payload": message.body,
+        "version": message.version,
+        "source": message.source,
+        "traceparent": message.traceparent,
+        "created_at": message.time,
+        "lease_until": message.time + timedelta(seconds=LEASE_S),
+    }
+
+
+def _message(row: Any) -> Message:
+    return Message(
+        id=row.id,
+        name=row.type,
+        topic=row.aggregatetype,
+        key=row.aggregateid,
+        source=row.source,
+        time=row.created_at,
+        body=row.payload,
+        version=row.version,
+        traceparent=row.traceparent,
+    )

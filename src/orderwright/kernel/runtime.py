@@ -1,0 +1,185 @@
+"""A service that runs: its manifest brought to life with a database, a broker, a consumer, a relay and its jobs.
+
+Invariants: the consumer has joined its group before anything is sent, so nothing passes it by. A background loop that
+fails is started again and readiness says so meanwhile. Stopping finishes what was begun: no new work, then commit,
+acknowledge, send, close.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+import structlog
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from orderwright import __version__
+from orderwright.kernel import deadletters, idempotency, inbox, outbox
+from orderwright.kernel.auth import TokenVerifier
+from orderwright.kernel.broker import Broker
+from orderwright.kernel.clock import Clock
+from orderwright.kernel.consumer import Consumer, cancelled_quietly
+from orderwright.kernel.database import Database
+from orderwright.kernel.edge import Edge
+from orderwright.kernel.feed import Feed
+from orderwright.kernel.health import health_router
+from orderwright.kernel.ids import Ids
+from orderwright.kernel.jobs import Job, JobRunner
+from orderwright.kernel.manifest import Kit, Manifest, Service
+from orderwright.kernel.migrations import migrate
+from orderwright.kernel.peers import Peers
+from orderwright.kernel.relay import Relay
+from orderwright.kernel.settings import PlatformSettings
+from orderwright.kernel.telemetry import Metrics
+from orderwright.kernel.unit import UnitOfWork, Units
+from orderwright.kernel.web import create_app
+
+log = structlog.get_logger(__name__)
+
+RETRY_EVERY_S = 1.0
+HOUSEKEEPING_EVERY_S = 300.0
+RESTART_AFTER_S = 1.0
+
+
+class Runtime:
+    """One running service."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        name: str,
+        *,
+        database: Database,
+        broker: Broker,
+        peers: Peers,
+        platform: PlatformSettings,
+        clock: Clock,
+        ids: Ids,
+        metrics: Metrics,
+    ) -> None:
+        self.database = database
+        self.units = Units(name, database, clock, ids, Feed())
+        self.service: Service = manifest(Kit(platform, self.units, peers, clock, ids, self.units.feed))
+        self.relay = Relay(name, database, broker, clock)
+        self.consumer = Consumer(name, self.service.consumes, broker, self.units)
+        self.stopping = False
+        self._broker = broker
+        self._clock = clock
+        self._metrics = metrics
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._broken: dict[str, str] = {}
+        self._runners = {job.name: JobRunner(job, clock, ids) for job in (*self.service.jobs, *self._own_jobs())}
+        self.units.after_commit.append(self._after_commit)
+        self.api = self._make_api(peers, platform)
+        self.app: ASGIApp = Edge(
+            self.api,
+            service=name,
+            clock=clock,
+            ids=ids,
+            metrics=metrics,
+            max_body_bytes=platform.max_body_bytes,
+            timeout_s=platform.request_timeout_s,
+        )
+
+    async def prepare(self) -> None:
+        """Bring the database up to date and join the broker's group."""
+        if await migrate(self.database, self.service.migrations):
+            log.info("migrated", service=self.service.name)
+        if self.service.consumes:
+            await self.consumer.subscribe()
+
+    async def start(self) -> None:
+        """Run what runs by itself."""
+        for hook in self.service.on_start:
+            await hook()
+        if self.service.consumes:
+            self._spawn("consumer", self.consumer.run_forever)
+        self._spawn("relay", self.relay.run_forever)
+        for name, runner in self._runners.items():
+            self._spawn(f"job {name}", runner.run_forever)
+
+    async def stop(self) -> None:
+        """Finish what was begun, then let go of everything."""
+        self.stopping = True
+        await self.consumer.stop()
+        consumer = self._tasks.pop("consumer", None)
+        if consumer is not None:
+            await asyncio.gather(consumer, return_exceptions=True)
+        relay = self._tasks.pop("relay", None)
+        for task in self._tasks.values():
+            await cancelled_quietly(task)
+        await self.units.drain()
+        if relay is not None:
+            await cancelled_quietly(relay)
+            await self.relay.flush()
+        for hook in self.service.on_stop:
+            await hook()
+        await self.database.close()
+
+    def _make_api(self, peers: Peers, platform: PlatformSettings) -> FastAPI:
+        pings = {"database": self.database.ping, "broker": self._broker.ping, **self.service.pings}
+        health = health_router(self.service.name, pings, self._reasons, self._metrics)
+        api = create_app(
+            f"orderwright {self.service.name}",
+            self.service.summary,
+            routers=[self.service.router, health],
+            version=__version__,
+        )
+        api.state.desk = self.service.desk
+        api.state.verifier = TokenVerifier(lambda: _published_keys(peers), self._clock)
+        api.state.platform = platform
+        return api
+
+    def _reasons(self) -> Mapping[str, str]:
+        reasons = dict(self._broken)
+        if self.stopping:
+            reasons["process"] = "stopping"
+        if self.relay.problem:
+            reasons["relay"] = self.relay.problem
+        if self.consumer.stopped_because:
+            reasons["consumer"] = self.consumer.stopped_because
+        return reasons
+
+    def _after_commit(self, uow: UnitOfWork) -> None:
+        self.relay.hand_over(uow.said)
+        for message in uow.said:
+            self._metrics.events_said.labels(self.service.name, message.name).inc()
+        for name in uow.jobs_woken:
+            self._runners[name].wake()
+
+    def _own_jobs(self) -> tuple[Job, ...]:
+        return (
+            Job("retry-messages", self.consumer.retry_due, RETRY_EVERY_S),
+            Job("housekeeping", self._keep_house, HOUSEKEEPING_EVERY_S),
+        )
+
+    async def _keep_house(self) -> bool:
+        now = self._clock.now()
+        name = self.service.name
+        waiting, _ = await self.database.read(outbox.waiting)
+        self._metrics.outbox_waiting.labels(name).set(waiting)
+        for state, count in (await self.database.read(deadletters.counts)).items():
+            self._metrics.messages_kept.labels(name, state).set(count)
+        removed = await self.database.write(lambda connection: inbox.forget(connection, now))
+        removed += await self.database.write(lambda connection: idempotency.forget(connection, now))
+        return removed > 0
+
+    def _spawn(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
+        self._tasks[name] = asyncio.create_task(self._supervised(name, loop), name=f"{self.service.name} {name}")
+
+    async def _supervised(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await loop()
+            except Exception as error:
+                self._broken[name] = f"failed and is started again: {type(error).__name__}"
+                log.exception("loop_failed", service=self.service.name, loop=name)
+                await self._clock.sleep(RESTART_AFTER_S)
+                self._broken.pop(name, None)
+            else:
+                return
+
+
+async def _published_keys(peers: Peers) -> Mapping[str, object]:
+    answer = await peers.ask("identity", "GET", "/.well-known/jwks.json", anonymous=True)
+    document: Mapping[str, object] = answer.json()
+    return document

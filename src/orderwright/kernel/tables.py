@@ -1,0 +1,78 @@
+"""The tables that every service's database has beside its own: outbox, inbox, kept messages, idempotency keys.
+
+Invariant: the outbox has the columns that Debezium's outbox event router reads (id, aggregatetype, aggregateid, type,
+payload), so change data capture can take the relay's place. https://debezium.io/documentation/reference/transformations/outbox-event-router.html
+"""
+
+import sqlalchemy as sa
+
+from orderwright.kernel.columns import Instant, json_document
+
+kernel_metadata = sa.MetaData()
+
+outbox = sa.Table(
+    "outbox",
+    kernel_metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("aggregatetype", sa.String(100), nullable=False, comment="the topic"),
+    sa.Column("aggregateid", sa.String(64), nullable=False, comment="the key"),
+    sa.Column("type", sa.String(100), nullable=False, comment="the event's stable name"),
+    sa.Column("payload", sa.LargeBinary, nullable=False, comment="the body, exactly as it is sent"),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("source", sa.String(200), nullable=False),
+    sa.Column("traceparent", sa.String(100)),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("lease_until", Instant, nullable=False, comment="until then somebody is sending it"),
+    sa.Index("ix_outbox_lease", "lease_until"),
+)
+
+inbox = sa.Table(
+    "inbox",
+    kernel_metadata,
+    sa.Column("message_id", sa.String(200), primary_key=True),
+    sa.Column("source", sa.String(200), primary_key=True),
+    sa.Column("received_at", Instant, nullable=False),
+    sa.Index("ix_inbox_received", "received_at"),
+)
+
+kept_messages = sa.Table(
+    "kept_messages",
+    kernel_metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("state", sa.String(10), nullable=False, comment="retrying | dead"),
+    sa.Column("topic", sa.String(200), nullable=False),
+    sa.Column("key", sa.String(200), nullable=False),
+    sa.Column("headers", json_document(), nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("error", sa.Text, nullable=False),
+    sa.Column("next_attempt_at", Instant, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+    sa.CheckConstraint("state IN ('retrying', 'dead')", name="ck_kept_messages_state"),
+    sa.Index("ix_kept_messages_due", "state", "next_attempt_at"),
+)
+
+idempotency_keys = sa.Table(
+    "idempotency_keys",
+    kernel_metadata,
+    sa.Column("caller", sa.String(64), primary_key=True),
+    sa.Column("key", sa.String(255), primary_key=True),
+    sa.Column("fingerprint", sa.String(64), nullable=False),
+    sa.Column("result", json_document(), comment="what the committed work came to, before the answer was known"),
+    sa.Column("status", sa.Integer, comment="of the stored answer; null while the first request runs"),
+    sa.Column("media_type", sa.String(50)),
+    sa.Column("body", sa.LargeBinary),
+    sa.Column("lease_until", Instant, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Index("ix_idempotency_created", "created_at"),
+)
+
+KERNEL_TABLES = (outbox, inbox, kept_messages, idempotency_keys)
+
+
+def with_kernel_tables(metadata: sa.MetaData) -> sa.MetaData:
+    """`metadata` with the kernel's tables beside its own, as the service's migrations make them."""
+    for table in KERNEL_TABLES:
+        table.to_metadata(metadata)
+    return metadata

@@ -1,0 +1,1 @@
+"""Versions of the order service's schema, oldest first."""

@@ -1,0 +1,286 @@
+"""The order service's SQL. Reads and writes many orders at once; the history, the projections and the sagas together."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+
+from orderwright.kernel.columns import own_id
+from orderwright.kernel.database import insert_updating
+from orderwright.kernel.saga import SagaState, SagaStatus, StepState, StepStatus
+from orderwright.services.order.domain import Fact, FactType, FulfillmentStatus, Line, Order
+from orderwright.services.order.tables import order_events, order_items, order_sagas, orders, products
+
+PROJECTED = (
+    "status",
+    "payment_status",
+    "fulfillment_status",
+    "total_amount",
+    "refunded_amount",
+    "reserved",
+    "paid",
+    "payment_failed",
+    "completed",
+    "cancel_reason",
+    "cancel_detail",
+    "cancel_requested",
+    "payment_id",
+    "shipping_address",
+    "carrier",
+    "tracking_number",
+    "version",
+    "updated_at",
+)
+"""What a fact can change in the projection `orders`."""
+
+
+def load(connection: sa.Connection, order_ids: Sequence[str], *, lock: bool = False) -> dict[str, Order]:
+    """The orders of these ids that exist, with their lines."""
+    if not order_ids:
+        return {}
+    query = sa.select(orders).where(orders.c.id.in_(order_ids)).order_by(orders.c.id)
+    rows = connection.execute(query.with_for_update() if lock else query).all()
+    return _with_lines(connection, rows)
+
+
+def insert_orders(connection: sa.Connection, new: Sequence[Order], item_ids: Iterable[str]) -> None:
+    """The projections of orders that were just placed."""
+    connection.execute(sa.insert(orders), [_row(order) for order in new])
+    insert_lines(connection, new, item_ids)
+
+
+def insert_lines(connection: sa.Connection, of: Sequence[Order], item_ids: Iterable[str]) -> None:
+    """The lines of these orders, which have none yet."""
+    ids = iter(item_ids)
+    rows = [
+        {
+            "id": next(ids),
+            "order_id": order.id,
+            "product_id": line.product_id,
+            "quantity": line.quantity,
+            "unit_price": line.unit_price,
+            "total_price": line.total_price,
+        }
+        for order in of
+        for line in order.lines
+    ]
+    if rows:
+        connection.execute(sa.insert(order_items), rows)
+
+
+def delete_lines(connection: sa.Connection, order_ids: Sequence[str]) -> None:
+    """Forget the lines of these orders, to write them anew."""
+    connection.execute(sa.delete(order_items).where(order_items.c.order_id.in_(order_ids)))
+
+
+def update_orders(connection: sa.Connection, changed: Sequence[Order]) -> None:
+    """Bring the projections of these orders up to date."""
+    statement = (
+        sa.update(orders)
+        .where(orders.c.id == sa.bindparam("order_id", type_=own_id()))
+        .values({name: sa.bindparam(f"new_{name}", type_=orders.c[name].type) for name in PROJECTED})
+    )
+    rows = [_row(order) for order in changed]
+    connection.execute(
+        statement, [{"order_id": row["id"], **{f"new_{name}": row[name] for name in PROJECTED}} for row in rows]
+    )
+
+
+def append_facts(connection: sa.Connection, facts: Sequence[tuple[str, str, int, Fact, datetime]]) -> None:
+    """Add (id, order id, version, fact, time) to the history; a version that exists already breaks the transaction."""
+    connection.execute(
+        sa.insert(order_events),
+        [
+            {
+                "id": id_,
+                "order_id": order_id,
+                "version": version,
+                "event_type": fact.type.value,
+                "event_data": dict(fact.data),
+                "created_at": at,
+            }
+            for id_, order_id, version, fact, at in facts
+        ],
+    )
+
+
+def history(
+    connection: sa.Connection, order_id: str, *, after: int = 0, limit: int = 1000
+) -> list[tuple[int, Fact, datetime]]:
+    """(version, fact, time) of an order after that version."""
+    query = (
+        sa.select(order_events)
+        .where(order_events.c.order_id == order_id, order_events.c.version > after)
+        .order_by(order_events.c.version)
+        .limit(limit)
+    )
+    return [
+        (row.version, Fact(FactType(row.event_type), row.event_data), row.created_at) for row in connection.execute(query)
+    ]
+
+
+def known_references(connection: sa.Connection, references: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """The ids of orders that these (caller, client reference) pairs already name."""
+    if not references:
+        return {}
+    pair = sa.tuple_(orders.c.placed_by, orders.c.client_reference)
+    query = sa.select(orders.c.id, orders.c.placed_by, orders.c.client_reference).where(pair.in_(references))
+    return {(row.placed_by, row.client_reference): row.id for row in connection.execute(query)}
+
+
+def load_sagas(connection: sa.Connection, order_ids: Sequence[str]) -> dict[str, tuple[SagaState, datetime | None]]:
+    """(state, due) of these orders' sagas."""
+    query = sa.select(order_sagas).where(order_sagas.c.order_id.in_(order_ids))
+    return {row.order_id: (_saga(row), row.due_at) for row in connection.execute(query)}
+
+
+def save_sagas(
+    connection: sa.Connection, states: Mapping[str, tuple[SagaState, datetime | None]], now: datetime
+) -> None:
+    """Write these sagas as they stand now."""
+    rows = [
+        {
+            "order_id": order_id,
+            "status": state.status.value,
+            "steps": [asdict(step) for step in state.steps],
+            "reason": state.reason,
+            "due_at": due_at,
+            "updated_at": now,
+        }
+        for order_id, (state, due_at) in states.items()
+    ]
+    changes = ("status", "steps", "reason", "due_at", "updated_at")
+    connection.execute(insert_updating(connection, order_sagas, ("order_id",), changes), rows)
+
+
+def claim_due(connection: sa.Connection, now: datetime, *, limit: int) -> list[str]:
+    """Orders whose saga is due; locked until this transaction ends, so that replicas share the work."""
+    query = (
+        sa.select(order_sagas.c.order_id)
+        .where(order_sagas.c.due_at <= now)
+        .order_by(order_sagas.c.due_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return list(connection.execute(query).scalars())
+
+
+def undecided_cancellations(connection: sa.Connection, *, limit: int) -> list[str]:
+    """Orders whose cancellation waits for shipping's word."""
+    query = sa.select(orders.c.id).where(orders.c.cancel_requested.is_not(None), orders.c.status == "completed")
+    return list(connection.execute(query.limit(limit)).scalars())
+
+
+def of_customer(connection: sa.Connection, customer_id: str, *, limit: int) -> list[Order]:
+    """A customer's newest orders."""
+    query = sa.select(orders).where(orders.c.customer_id == customer_id).order_by(orders.c.id.desc()).limit(limit)
+    return list(_with_lines(connection, connection.execute(query).all()).values())
+
+
+def listed(connection: sa.Connection, filters: Mapping[str, Any], *, before: str | None, limit: int) -> list[Order]:
+    """The newest orders that pass `filters` (status, customer_id, since), older than `before`."""
+    query = sa.select(orders).order_by(orders.c.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(orders.c.id < before)
+    if filters.get("status") is not None:
+        query = query.where(orders.c.status == filters["status"])
+    if filters.get("customer_id") is not None:
+        query = query.where(orders.c.customer_id == filters["customer_id"])
+    if filters.get("since") is not None:
+        query = query.where(orders.c.created_at >= filters["since"])
+    return list(_with_lines(connection, connection.execute(query).all()).values())
+
+
+def prices(connection: sa.Connection, product_ids: Iterable[str]) -> dict[str, tuple[Decimal, str, bool]]:
+    """(price, currency, deleted) of the products that are known here."""
+    query = sa.select(products).where(products.c.product_id.in_(sorted(product_ids)))
+    return {row.product_id: (row.price, row.currency, row.deleted) for row in connection.execute(query)}
+
+
+def price_times(connection: sa.Connection, product_ids: Iterable[str]) -> dict[str, tuple[datetime, bool]]:
+    """(time of the last change known here, deleted) of these products, locked."""
+    query = sa.select(products).where(products.c.product_id.in_(sorted(product_ids))).with_for_update()
+    return {row.product_id: (row.changed_at, row.deleted) for row in connection.execute(query)}
+
+
+def save_prices(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write these products' prices as they stand now."""
+    if rows:
+        changes = ("price", "currency", "deleted", "changed_at")
+        connection.execute(insert_updating(connection, products, ("product_id",), changes), list(rows))
+
+
+def _with_lines(connection: sa.Connection, rows: Sequence[Any]) -> dict[str, Order]:
+    lines: dict[str, list[Line]] = {row.id: [] for row in rows}
+    query = sa.select(order_items).where(order_items.c.order_id.in_(list(lines))).order_by(order_items.c.id)
+    for row in connection.execute(query) if lines else ():
+        lines[row.order_id].append(Line(row.product_id, row.quantity, row.unit_price))
+    return {row.id: _order(row, tuple(lines[row.id])) for row in rows}
+
+
+def _row(order: Order) -> dict[str, Any]:
+    return {
+        "id": order.id,
+        "customer_id": order.customer_id,
+        "status": order.status.value,
+        "payment_status": order.payment_status.value,
+        "fulfillment_status": order.fulfillment_status.value,
+        "total_amount": order.total_amount,
+        "currency": order.currency,
+        "refunded_amount": order.refunded_amount,
+        "reserved": order.reserved,
+        "paid": order.paid,
+        "payment_failed": order.payment_failed,
+        "completed": order.completed,
+        "cancel_reason": order.cancel_reason,
+        "cancel_detail": order.cancel_detail,
+        "cancel_requested": order.cancel_requested,
+        "payment_id": order.payment_id,
+        "placed_by": order.placed_by,
+        "client_reference": order.client_reference,
+        "shipping_address": order.shipping_address,
+        "contact": order.contact,
+        "carrier": order.carrier,
+        "tracking_number": order.tracking_number,
+        "version": order.version,
+        "created_at": order.created_at,
+        "updated_at": order.updated_at,
+    }
+
+
+def _order(row: Any, lines: tuple[Line, ...]) -> Order:
+    return Order(
+        id=row.id,
+        customer_id=row.customer_id,
+        currency=row.currency,
+        total_amount=row.total_amount,
+        lines=lines,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        placed_by=row.placed_by,
+        client_reference=row.client_reference,
+        shipping_address=row.shipping_address,
+        contact=row.contact,
+        version=row.version,
+        reserved=row.reserved,
+        paid=row.paid,
+        completed=row.completed,
+        cancelled=row.status == "cancelled",
+        cancel_reason=row.cancel_reason,
+        cancel_detail=row.cancel_detail,
+        cancel_requested=row.cancel_requested,
+        payment_id=row.payment_id,
+        payment_failed=row.payment_failed,
+        refunded_amount=row.refunded_amount,
+        fulfillment_status=FulfillmentStatus(row.fulfillment_status),
+        carrier=row.carrier,
+        tracking_number=row.tracking_number,
+    )
+
+
+def _saga(row: Any) -> SagaState:
+    steps = tuple(StepState(**{**step, "status": StepStatus(step["status"])}) for step in row.steps)
+    return SagaState(SagaStatus(row.status), steps, row.reason)
