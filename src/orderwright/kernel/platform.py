@@ -1,0 +1,171 @@
+"""Several services in one process: one broker, one set of peers, a door for each.
+
+Invariants: every consumer has joined its group before the first relay sends; the doors open last and close first. One
+process owns a data folder (a lock file says which), because the in-process broker lives in that process alone.
+"""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from pydantic import SecretStr
+from starlette.types import ASGIApp
+
+from orderwright.kernel.brokers import open_broker
+from orderwright.kernel.clock import Clock, SystemClock
+from orderwright.kernel.database import open_database
+from orderwright.kernel.errors import ConfigurationError
+from orderwright.kernel.httppeer import HttpPeer
+from orderwright.kernel.ids import Ids, SystemIds
+from orderwright.kernel.manifest import Manifest
+from orderwright.kernel.peers import Peers
+from orderwright.kernel.runtime import Runtime
+from orderwright.kernel.secretfile import read_or_make_secret
+from orderwright.kernel.server import Door
+from orderwright.kernel.settings import PlatformSettings
+from orderwright.kernel.telemetry import Metrics
+from orderwright.kernel.tokens import ServiceTokens
+
+GATEWAY = "gateway"
+
+
+class GatewayPart(Protocol):
+    """The gateway, which has no database and hears nothing."""
+
+    app: ASGIApp
+
+    async def stop(self) -> None:
+        """Let go of everything."""
+
+
+GatewayMaker = Callable[[PlatformSettings, Peers, Clock, Ids, Metrics], GatewayPart]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one process runs, and where everything listens, also what runs elsewhere."""
+
+    manifests: Mapping[str, Manifest]
+    addresses: Mapping[str, tuple[str, int]]
+    """Host and port to listen on, for what runs here."""
+    urls: Mapping[str, str]
+    """Base URLs of what runs elsewhere."""
+    gateway: GatewayMaker | None = None
+
+
+class Platform:
+    """The services of one process, running."""
+
+    def __init__(self, plan: Plan, settings: PlatformSettings, *, clock: Clock | None = None, ids: Ids | None = None) -> None:
+        self.settings = settings
+        self.runtimes: dict[str, Runtime] = {}
+        self.doors: dict[str, Door] = {}
+        self.gateway: GatewayPart | None = None
+        self._plan = plan
+        self._clock: Clock = clock or SystemClock()
+        self._ids: Ids = ids or SystemIds()
+        self._metrics = Metrics()
+        self._broker = open_broker(settings.broker_url)
+        self._remote: dict[str, HttpPeer] = {}
+        self._lock: IO[Any] | None = None
+
+    async def start(self) -> None:
+        """Migrate, subscribe, run, open the doors."""
+        self._lock = _own(self.settings)
+        secret = self._service_secret()
+        for name, manifest in self._plan.manifests.items():
+            self.runtimes[name] = self._assemble(name, manifest, secret)
+        if self._plan.gateway is not None:
+            peers = Peers(self._locate, self._clock, self._ids)
+            self.gateway = self._plan.gateway(self.settings, peers, self._clock, self._ids, self._metrics)
+        for name, (host, port) in self._plan.addresses.items():
+            app = self.gateway.app if name == GATEWAY and self.gateway else self.runtimes[name].app
+            self.doors[name] = Door(name, app, host, port, stop_timeout_s=self.settings.stop_timeout_s)
+        await asyncio.gather(*(runtime.prepare() for runtime in self.runtimes.values()))
+        for runtime in self.runtimes.values():
+            await runtime.start()
+        for door in self.doors.values():
+            await door.open()
+
+    async def stop(self) -> None:
+        """Say that this is going away, close the doors, finish, let go."""
+        for runtime in self.runtimes.values():
+            runtime.stopping = True
+        await self._clock.sleep(self.settings.drain_s)
+        for door in reversed(self.doors.values()):
+            await door.shut()
+        if self.gateway is not None:
+            await self.gateway.stop()
+        await _stop_all(list(self.runtimes.values()))
+        for peer in self._remote.values():
+            await peer.close()
+        await self._broker.close()
+        if self._lock is not None:
+            self._lock.close()
+
+    def _assemble(self, name: str, manifest: Manifest, secret: str) -> Runtime:
+        peers = Peers(self._locate, self._clock, self._ids)
+        peers.service_token = ServiceTokens(name, secret, peers, self._clock).get
+        return Runtime(
+            manifest,
+            name,
+            database=open_database(self.settings.effective_database_url, name),
+            broker=self._broker,
+            peers=peers,
+            platform=self.settings.model_copy(update={"service_secret": SecretStr(secret)}),
+            clock=self._clock,
+            ids=self._ids,
+            metrics=self._metrics,
+        )
+
+    def _locate(self, service: str) -> ASGIApp:
+        if service in self.runtimes:
+            return self.runtimes[service].app
+        if service not in self._remote:
+            try:
+                url = self._plan.urls[service]
+            except KeyError:
+                raise ConfigurationError(
+                    f"{service} does not run here and has no address; set ORDERWRIGHT_{service.upper()}_URL"
+                ) from None
+            self._remote[service] = HttpPeer(service, url)
+        return self._remote[service]
+
+    def _service_secret(self) -> str:
+        if self.settings.service_secret is not None:
+            return self.settings.service_secret.get_secret_value()
+        return read_or_make_secret(self.settings.data_dir / "service-secret", self._ids)
+
+
+async def _stop_all(runtimes: Sequence[Runtime]) -> None:
+    # The in-process broker finishes what is on its way between them only while all of them still run.
+    for runtime in runtimes:
+        await runtime.consumer.stop()
+    for runtime in runtimes:
+        await runtime.stop()
+
+
+def _own(settings: PlatformSettings) -> IO[Any] | None:
+    """Lock the data folder while the in-process broker is used: a second process there would not hear the first."""
+    if not settings.broker_url.startswith("memory:"):
+        return None
+    folder: Path = settings.data_dir
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = (folder / "lock").open("a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        owner = lock.read().strip() or "another process"
+        lock.close()
+        raise ConfigurationError(
+            f"{folder} is in use by process {owner}; stop it, or choose another ORDERWRIGHT_DATA_DIR"
+        ) from None
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    return lock

@@ -1,0 +1,5 @@
+"""What the inventory can do, one file for each use.
+
+reserve   set goods aside for orders, carts and people       settle   deduct, release, expire
+stock     what the catalog and staff say of levels, and telling them to the world
+"""

@@ -1,0 +1,1 @@
+"""Versions of the inventory service's schema, oldest first."""
