@@ -1,0 +1,133 @@
+"""Take in what is heard of orders, in whatever order it is heard.
+
+Whichever message comes first makes the row; each of them adds what it knows. Invariants: PaymentInitiated is said once
+a payment; nothing is charged before the goods are set aside, and nothing after the order was cancelled.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from msgspec import UNSET
+
+from orderwright.contracts.payments import PaymentInitiated
+from orderwright.kernel import money
+from orderwright.kernel.unit import UnitOfWork
+from orderwright.services.payment import store
+from orderwright.services.payment.actions.charges import charging
+from orderwright.services.payment.actions.refunds import refund_rest
+from orderwright.services.payment.domain import Method, Payment, PaymentStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """What OrderCreated says to a payment."""
+
+    order_id: str
+    customer_id: str
+    amount_minor: int
+    currency: str
+    needs_stock: bool
+
+
+def orders_created(uow: UnitOfWork, created: Sequence[Created], *, provider: str, currency: str) -> None:
+    """Orders were created: their payments are known now, and begin by themselves where a method was named."""
+    desk = _Desk(uow, [one.order_id for one in created], provider)
+    for one in created:
+        payment = desk.payment(one.order_id)
+        if payment.known:
+            continue
+        known = replace(
+            payment,
+            status=PaymentStatus.CANCELLED if payment.order_cancelled else PaymentStatus.PENDING,
+            customer_id=one.customer_id,
+            amount_minor=one.amount_minor,
+            currency=one.currency,
+            needs_stock=one.needs_stock,
+        )
+        desk.put(known)
+        if not known.order_cancelled:
+            uow.emit(
+                PaymentInitiated(
+                    payment_id=known.id,
+                    order_id=known.order_id,
+                    user_id=one.customer_id,
+                    amount=money.from_minor(one.amount_minor, one.currency),
+                    currency=UNSET if one.currency == currency else one.currency,
+                )
+            )
+    desk.save()
+
+
+def stock_reserved(uow: UnitOfWork, order_ids: Sequence[str], *, provider: str) -> None:
+    """The goods of these orders are set aside: they may be charged."""
+    desk = _Desk(uow, order_ids, provider)
+    for order_id in order_ids:
+        payment = desk.payment(order_id)
+        if not payment.stock_reserved:
+            desk.put(replace(payment, stock_reserved=True))
+    desk.save()
+
+
+def orders_cancelled(uow: UnitOfWork, order_ids: Sequence[str], *, provider: str) -> None:
+    """These orders are cancelled: charge nothing more, and give back what was taken."""
+    desk = _Desk(uow, order_ids, provider)
+    for order_id in order_ids:
+        payment = desk.payment(order_id)
+        if payment.order_cancelled:
+            continue
+        status = PaymentStatus.CANCELLED if payment.status is PaymentStatus.PENDING else payment.status
+        desk.put(replace(payment, order_cancelled=True, status=status))
+    desk.save()
+    for payment in store.by_order(uow.connection, order_ids, lock=True).values():
+        if payment.status is PaymentStatus.SUCCESS:
+            refund_rest(uow, payment, reason="order_cancelled")
+
+
+def methods_named(uow: UnitOfWork, methods: Sequence[Method], *, provider: str) -> None:
+    """Somebody said how these orders are to be paid, perhaps before the orders exist."""
+    store.save_methods(uow.connection, methods, uow.now)
+    existing = store.by_order(uow.connection, [method.order_id for method in methods])
+    if existing:
+        desk = _Desk(uow, list(existing), provider)
+        for order_id in existing:
+            desk.put(desk.payment(order_id))
+        desk.save()
+
+
+class _Desk:
+    """The payments that one unit of work touches; a charge begins as soon as one of them can be charged."""
+
+    def __init__(self, uow: UnitOfWork, order_ids: Sequence[str], provider: str) -> None:
+        self._uow = uow
+        self._provider = provider
+        self._payments = store.by_order(uow.connection, order_ids, lock=True)
+        self._methods = store.methods_for(uow.connection, order_ids)
+        self._changed: set[str] = set()
+
+    def payment(self, order_id: str) -> Payment:
+        """The order's payment; a new one when nothing was heard of the order before."""
+        found = self._payments.get(order_id)
+        if found is not None:
+            return found
+        return Payment(
+            id=self._uow.ids.new(),
+            order_id=order_id,
+            status=PaymentStatus.EXPECTED,
+            created_at=self._uow.now,
+            updated_at=self._uow.now,
+            provider=self._provider,
+        )
+
+    def put(self, payment: Payment) -> None:
+        """Keep it, and begin to charge it if it can be."""
+        trace = payment.traceparent or self._uow.traces.get(payment.order_id)
+        payment = replace(payment, updated_at=self._uow.now, traceparent=trace)
+        method = self._methods.get(payment.order_id)
+        if method is not None and payment.payable and method.customer_id == payment.customer_id:
+            payment = charging(self._uow, payment, method, attempts=0)
+            self._uow.wake("charge")
+        self._payments[payment.order_id] = payment
+        self._changed.add(payment.order_id)
+
+    def save(self) -> None:
+        store.save(self._uow.connection, [self._payments[order_id] for order_id in sorted(self._changed)])

@@ -1,0 +1,17 @@
+"""The payment service's HTTP door.
+
+schemas   what is sent and answered     paying    POST /payments and how to pay
+reading   payments of orders            refunding   money back     webhooks   hints of providers
+"""
+
+from fastapi import APIRouter
+
+from orderwright.services.payment.api import paying, reading, refunding, webhooks
+
+
+def router() -> APIRouter:
+    """All routes of the service."""
+    whole = APIRouter()
+    for part in (paying.router, reading.router, refunding.router, webhooks.router):
+        whole.include_router(part)
+    return whole

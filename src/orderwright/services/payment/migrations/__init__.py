@@ -1,0 +1,1 @@
+"""Versions of the payment service's schema, oldest first."""

@@ -1,0 +1,208 @@
+"""The sandbox: a payment provider that behaves like one, with its own books, and takes no real money.
+
+What a card does is decided by its number (docs/reference/sandbox-cards.md). A token carries that decision, the brand and
+the last four digits; the number itself is forgotten at once. Invariant: its books are written by it alone and hold one
+charge a key, so they can be compared with ours.
+"""
+
+import base64
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from orderwright.kernel.batching import Gathered
+from orderwright.kernel.columns import Instant
+from orderwright.kernel.database import Database, insert_ignoring, open_database
+from orderwright.kernel.errors import Invalid, Unauthenticated
+from orderwright.kernel.manifest import Kit
+from orderwright.services.payment.domain import Card
+from orderwright.services.payment.providers import (
+    Captured,
+    Declined,
+    Outcome,
+    ProviderTimeout,
+    ProviderUnavailable,
+    Token,
+    WebhookEvent,
+)
+from orderwright.services.payment.settings import PaymentSettings
+
+CARDS: Mapping[str, str] = {
+    "4000000000000002": "card_declined",
+    "4000000000009995": "insufficient_funds",
+    "4000000000000069": "expired_card",
+    "4000000000000127": "incorrect_cvc",
+    "4000000000000119": "processing_error",
+    "4000000000000010": "timeout_taken",
+    "4000000000000028": "timeout_not_taken",
+    "4000000000000036": "slow",
+    "4000000000000044": "unavailable",
+}
+"""What these numbers do; every other plausible number succeeds."""
+SUCCESS = "approve"
+FAILS_TWICE = 2
+WEBHOOK_TOLERANCE = timedelta(minutes=5)
+
+_TOKEN = re.compile(r"tok_(?P<brand>[a-z]{2,12})_(?P<last4>[0-9]{4})_(?P<behaviour>[a-z_]{2,30})", re.ASCII)
+_SHORTHANDS = {
+    "tok_visa": "tok_visa_4242_approve",
+    "tok_mastercard": "tok_mastercard_4444_approve",
+    "tok_declined": "tok_visa_0002_card_declined",
+}
+
+_books = sa.MetaData()
+charges = sa.Table(
+    "charges",
+    _books,
+    sa.Column("key", sa.String(64), primary_key=True),
+    sa.Column("outcome", sa.String(40), nullable=False, comment="captured, or why not"),
+    sa.Column("amount_minor", sa.BigInteger, nullable=False),
+    sa.Column("currency", sa.String(3), nullable=False),
+    sa.Column("at", Instant, nullable=False),
+)
+refunds = sa.Table(
+    "refunds",
+    _books,
+    sa.Column("key", sa.String(64), primary_key=True),
+    sa.Column("charge_key", sa.String(64), nullable=False, index=True),
+    sa.Column("amount_minor", sa.BigInteger, nullable=False),
+    sa.Column("at", Instant, nullable=False),
+)
+CAPTURED = "captured"
+
+
+def open_sandbox(kit: Kit, settings: PaymentSettings) -> "Sandbox":
+    """The sandbox with its books beside the services' databases."""
+    return Sandbox(open_database(kit.platform.effective_database_url, "sandbox"), kit, settings)
+
+
+class Sandbox:
+    """Plays a provider."""
+
+    name = "sandbox"
+    accepts_cards = True
+
+    def __init__(self, books: Database, kit: Kit, settings: PaymentSettings) -> None:
+        self._books = books
+        self._clock = kit.clock
+        self._settings = settings
+        self._tries: dict[str, int] = {}
+        self._entries: Gathered[dict[str, Any], Outcome] = Gathered(self._enter_charges)
+
+    async def start(self) -> None:
+        await self._books.write(_books.create_all)
+
+    async def close(self) -> None:
+        await self._books.close()
+
+    async def tokenize(self, cards: Sequence[Card]) -> Sequence[Token]:
+        return [
+            Token(f"tok_{card.brand}_{card.last4}_{CARDS.get(card.number, SUCCESS)}", card.brand, card.last4)
+            for card in cards
+        ]
+
+    def describe(self, token: str) -> Token:
+        match = _TOKEN.fullmatch(_SHORTHANDS.get(token, token))
+        if match is None:
+            raise Invalid(
+                "The payment method cannot be used: the token is none of the sandbox's",
+                problem="invalid-payment-method",
+                errors=[{"loc": ["token"], "msg": "is no token of the sandbox, like tok_visa"}],
+            )
+        return Token(match[0], match["brand"], match["last4"])
+
+    async def charge(self, key: str, token: str, amount_minor: int, currency: str) -> Outcome:
+        match = _TOKEN.fullmatch(token)
+        behaviour = match["behaviour"] if match else "processing_error"
+        if behaviour != SUCCESS:
+            known = await self.lookup(key)
+            if known is not None:
+                return known
+            await self._misbehave(behaviour, key)
+        approved = behaviour in {SUCCESS, "timeout_taken", "timeout_not_taken", "slow", "unavailable"}
+        entry = {
+            "key": key,
+            "outcome": CAPTURED if approved else behaviour,
+            "amount_minor": amount_minor,
+            "currency": currency,
+            "at": self._clock.now(),
+        }
+        outcome = await self._entries.submit(entry)
+        if behaviour == "timeout_taken":
+            raise ProviderTimeout("The sandbox took the money and did not answer")
+        return outcome
+
+    async def lookup(self, key: str) -> Outcome | None:
+        row = await self._books.read(
+            lambda connection: connection.execute(sa.select(charges).where(charges.c.key == key)).one_or_none()
+        )
+        return None if row is None else _outcome(row)
+
+    async def refund(self, key: str, charge_key: str, amount_minor: int) -> None:
+        now = self._clock.now()
+
+        def enter(connection: sa.Connection) -> None:
+            row = {"key": key, "charge_key": charge_key, "amount_minor": amount_minor, "at": now}
+            connection.execute(insert_ignoring(connection, refunds), [row])
+            back = sa.select(sa.func.sum(refunds.c.amount_minor)).where(refunds.c.charge_key == charge_key)
+            taken = sa.select(charges.c.amount_minor).where(charges.c.key == charge_key, charges.c.outcome == CAPTURED)
+            if (connection.execute(back).scalar() or 0) > (connection.execute(taken).scalar() or 0):
+                raise ProviderUnavailable("The sandbox gives no more back than it took")
+
+        await self._books.write(enter)
+
+    def read_webhook(self, headers: Mapping[str, str], body: bytes) -> WebhookEvent:
+        """Signed as in Standard Webhooks 1.0.0 (`webhook-id`, `webhook-timestamp`, `webhook-signature`)."""
+        secret = self._settings.sandbox_webhook_secret
+        id_, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
+        if secret is None or not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) < 12):
+            raise _unsigned()
+        signed = f"{id_}.{timestamp}.".encode() + body
+        expected = base64.b64encode(hmac.digest(secret.get_secret_value().encode(), signed, hashlib.sha256)).decode()
+        given = [part.partition(",")[2] for part in headers.get("webhook-signature", "").split(" ")[:10]]
+        age_s = abs(self._clock.now().timestamp() - int(timestamp))
+        if age_s > WEBHOOK_TOLERANCE.total_seconds() or not any(_same(expected, one) for one in given):
+            raise _unsigned()
+        try:
+            return WebhookEvent(id_, str(msgspec.json.decode(body)["data"]["key"]))
+        except (msgspec.DecodeError, KeyError, TypeError):
+            raise Invalid("The webhook's body is not one of the sandbox's") from None
+
+    async def _misbehave(self, behaviour: str, key: str) -> None:
+        if behaviour == "slow":
+            await self._clock.sleep(self._settings.sandbox_slow_s)
+        self._tries[key] = self._tries.get(key, 0) + 1
+        if behaviour == "timeout_not_taken" and self._tries[key] == 1:
+            raise ProviderTimeout("The sandbox did not answer, and took nothing")
+        if behaviour == "unavailable" and self._tries[key] <= FAILS_TWICE:
+            raise ProviderUnavailable("The sandbox is down")
+        del self._tries[key]
+
+    async def _enter_charges(self, entries: Sequence[dict[str, Any]]) -> Sequence[Outcome]:
+        keys = [entry["key"] for entry in entries]
+
+        def enter(connection: sa.Connection) -> dict[str, Outcome]:
+            connection.execute(insert_ignoring(connection, charges), list(entries))
+            rows = connection.execute(sa.select(charges).where(charges.c.key.in_(keys)))
+            return {row.key: _outcome(row) for row in rows}
+
+        entered = await self._books.write(enter)
+        return [entered[key] for key in keys]
+
+
+def _outcome(row: Any) -> Outcome:
+    return Captured(row.amount_minor, row.currency) if row.outcome == CAPTURED else Declined(row.outcome)
+
+
+def _same(expected: str, given: str) -> bool:
+    return hmac.compare_digest(expected.encode(), given.encode())
+
+
+def _unsigned() -> Unauthenticated:
+    return Unauthenticated("The webhook is not signed by this provider just now", problem="webhook-signature-invalid")

@@ -1,0 +1,86 @@
+"""The payment service's tables. One payment an order; the database refuses to give back more than was taken."""
+
+import sqlalchemy as sa
+
+from orderwright.kernel.columns import Instant, foreign_id, own_id
+from orderwright.kernel.tables import with_kernel_tables
+
+metadata = with_kernel_tables(sa.MetaData())
+
+payments = sa.Table(
+    "payments",
+    metadata,
+    sa.Column("id", own_id(), primary_key=True, comment="also the provider's idempotency key of the charge"),
+    sa.Column("order_id", foreign_id(), nullable=False, unique=True),
+    sa.Column("status", sa.String(10), nullable=False),
+    sa.Column("customer_id", foreign_id()),
+    sa.Column("amount_minor", sa.BigInteger, nullable=False),
+    sa.Column("currency", sa.String(3)),
+    sa.Column("needs_stock", sa.Boolean, nullable=False),
+    sa.Column("stock_reserved", sa.Boolean, nullable=False),
+    sa.Column("order_cancelled", sa.Boolean, nullable=False),
+    sa.Column("provider", sa.String(40)),
+    sa.Column("method_token", sa.String(255)),
+    sa.Column("brand", sa.String(20)),
+    sa.Column("last4", sa.String(4)),
+    sa.Column("captured_minor", sa.BigInteger, nullable=False),
+    sa.Column("promised_minor", sa.BigInteger, nullable=False, comment="refunds decided, done or not"),
+    sa.Column("refunded_minor", sa.BigInteger, nullable=False, comment="refunds done"),
+    sa.Column("failure_code", sa.String(60)),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("next_attempt_at", Instant),
+    sa.Column("traceparent", sa.String(100)),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+    sa.CheckConstraint("amount_minor >= 0", name="ck_payments_amount"),
+    sa.CheckConstraint("captured_minor >= 0 AND captured_minor <= amount_minor", name="ck_payments_captured"),
+    sa.CheckConstraint(
+        "refunded_minor >= 0 AND refunded_minor <= promised_minor AND promised_minor <= captured_minor",
+        name="ck_payments_refunded",
+    ),
+    sa.Index("ix_payments_due", "status", "next_attempt_at"),
+    sa.Index("ix_payments_customer", "customer_id"),
+)
+
+refunds = sa.Table(
+    "refunds",
+    metadata,
+    sa.Column("id", own_id(), primary_key=True, comment="also the provider's idempotency key of the refund"),
+    sa.Column("payment_id", own_id(), sa.ForeignKey("payments.id"), nullable=False),
+    sa.Column("amount_minor", sa.BigInteger, nullable=False),
+    sa.Column("status", sa.String(10), nullable=False),
+    sa.Column("reason", sa.String(200)),
+    sa.Column("requested_by", foreign_id()),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("next_attempt_at", Instant),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+    sa.CheckConstraint("amount_minor > 0", name="ck_refunds_amount"),
+    sa.CheckConstraint("status IN ('pending', 'done')", name="ck_refunds_status"),
+    sa.Index("ix_refunds_due", "status", "next_attempt_at"),
+    sa.Index("ix_refunds_payment", "payment_id"),
+)
+
+payment_methods = sa.Table(
+    "payment_methods",
+    metadata,
+    sa.Column("order_id", foreign_id(), primary_key=True),
+    sa.Column("customer_id", foreign_id(), nullable=False),
+    sa.Column("token", sa.String(255), nullable=False),
+    sa.Column("brand", sa.String(20)),
+    sa.Column("last4", sa.String(4)),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Index("ix_payment_methods_created", "created_at"),
+)
+
+webhook_events = sa.Table(
+    "webhook_events",
+    metadata,
+    sa.Column("provider", sa.String(40), primary_key=True),
+    sa.Column("event_id", sa.String(255), primary_key=True),
+    sa.Column("charge_key", sa.String(255), nullable=False),
+    sa.Column("known", sa.Boolean, nullable=False, comment="whether a payment of that key was known"),
+    sa.Column("received_at", Instant, nullable=False),
+)
+
+OWN_TABLES = (payments, refunds, payment_methods, webhook_events)
