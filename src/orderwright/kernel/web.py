@@ -26,7 +26,7 @@ OpaqueId = Annotated[str, StringConstraints(pattern=OPAQUE_ID_PATTERN)]
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 LongText = Annotated[str, StringConstraints(max_length=10_000)]
 Limit = Annotated[int, Query(ge=1, le=200, description="How many at most")]
-Cursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before")]
+Cursor = Annotated[str | None, Query(max_length=1000, description="`next_cursor` of the page before")]
 IdempotencyKey = Annotated[
     str | None,
     Header(

@@ -26,7 +26,7 @@ class PaymentStatus(StrEnum):
 TRANSITIONS: Mapping[PaymentStatus, frozenset[PaymentStatus]] = {
     PaymentStatus.EXPECTED: frozenset({PaymentStatus.PENDING, PaymentStatus.CANCELLED}),
     PaymentStatus.PENDING: frozenset({PaymentStatus.CHARGING, PaymentStatus.CANCELLED}),
-    PaymentStatus.CHARGING: frozenset({PaymentStatus.SUCCESS, PaymentStatus.FAILED}),
+    PaymentStatus.CHARGING: frozenset({PaymentStatus.SUCCESS, PaymentStatus.FAILED, PaymentStatus.CANCELLED}),
     PaymentStatus.SUCCESS: frozenset(),
     PaymentStatus.FAILED: frozenset(),
     PaymentStatus.CANCELLED: frozenset(),

@@ -1,0 +1,1 @@
+"""Versions of the cart service's schema, oldest first."""

@@ -1,0 +1,1 @@
+"""Versions of the catalog service's schema, oldest first."""
