@@ -40,7 +40,7 @@ class HttpPeer:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        url = httpx2.URL(scope["path"]).copy_with(query=scope["query_string"] or None)
+        url = httpx2.URL(scope["raw_path"].decode()).copy_with(query=scope["query_string"] or None)
         request = self._client.build_request(
             scope["method"],
             url,

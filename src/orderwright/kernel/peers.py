@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 from starlette.types import ASGIApp, Message
@@ -68,7 +69,7 @@ class Peers:
     ) -> PeerAnswer:
         """Ask `service`. Unavailable when it does not answer, or answers that it cannot.
 
-        `safe` says that asking twice is harmless (by default: GET); only then is a failed call tried again.
+        `path` and `query` are percent-encoded. `safe` says that asking twice is harmless (by default: GET); only then is a failed call tried again.
         """
         headers = {"content-type": "application/json", "accept": "application/json"}
         if not anonymous and self.service_token is not None:
@@ -122,7 +123,7 @@ async def request_once(
         "http_version": "1.1",
         "method": method,
         "scheme": "http",
-        "path": path,
+        "path": unquote(path),
         "raw_path": path.encode(),
         "query_string": query.encode(),
         "root_path": "",

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import Field
@@ -166,7 +167,7 @@ async def _name_method(desk: CartDesk, user_id: str, method: dict[str, Any]) -> 
 
 
 async def _learn(desk: CartDesk, product_id: str) -> bool:
-    answer = await desk.kit.peers.ask("catalog", "GET", f"/products/{product_id}", anonymous=True)
+    answer = await desk.kit.peers.ask("catalog", "GET", f"/products/{quote(product_id)}", anonymous=True)
     if answer.status != 200:
         return False
     product = answer.json()

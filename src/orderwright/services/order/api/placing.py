@@ -5,6 +5,7 @@ stock is refused stays in the books as cancelled and is answered 400.
 """
 
 from typing import Annotated
+from urllib.parse import quote
 
 from fastapi import APIRouter, Header, Request, Response
 
@@ -109,7 +110,7 @@ async def _submit(desk: OrderDesk, order: NewOrder, claim: Claim | None) -> Done
 
 async def _learn(desk: OrderDesk, product_id: str) -> bool:
     """Ask the catalog for a price that has not arrived yet; answers whether there is such a product."""
-    answer = await desk.kit.peers.ask("catalog", "GET", f"/products/{product_id}", anonymous=True)
+    answer = await desk.kit.peers.ask("catalog", "GET", f"/products/{quote(product_id)}", anonymous=True)
     if answer.status != 200:
         return False
     product = answer.json()

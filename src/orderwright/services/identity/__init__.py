@@ -1,0 +1,1 @@
+"""The identity service: who somebody is, how they prove it, and what they may do."""

@@ -1,0 +1,1 @@
+"""Versions of the identity service's schema, oldest first."""
