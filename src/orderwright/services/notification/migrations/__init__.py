@@ -1,0 +1,1 @@
+"""Versions of the notification service's schema, oldest first."""

@@ -1,0 +1,127 @@
+"""The notification service's SQL."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from orderwright.kernel.database import insert_ignoring, insert_updating
+from orderwright.services.notification.domain import Channel, Notification, NotificationStatus, Template
+from orderwright.services.notification.tables import notifications, orders, templates
+
+
+def note_orders(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Remember whose these orders are and what is in them."""
+    connection.execute(insert_ignoring(connection, orders), list(rows))
+
+
+def known_orders(connection: sa.Connection, order_ids: Iterable[str]) -> dict[str, Any]:
+    """What is known of these orders."""
+    query = sa.select(orders).where(orders.c.order_id.in_(sorted(set(order_ids))))
+    return {row.order_id: row for row in connection.execute(query)}
+
+
+def insert(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Queue notifications, each of them once."""
+    if rows:
+        connection.execute(insert_ignoring(connection, notifications), list(rows))
+
+
+def claim_due(connection: sa.Connection, now: datetime, *, limit: int, lease: timedelta) -> list[Notification]:
+    """Queued notifications whose turn it is; nobody else takes them meanwhile."""
+    due = (
+        sa.select(notifications)
+        .where(
+            notifications.c.status == NotificationStatus.QUEUED.value, notifications.c.next_attempt_at <= now
+        )
+        .order_by(notifications.c.next_attempt_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    claimed = [_notification(row) for row in connection.execute(due)]
+    if claimed:
+        connection.execute(
+            sa.update(notifications)
+            .where(notifications.c.id.in_([one.id for one in claimed]))
+            .values(next_attempt_at=now + lease)
+        )
+    return claimed
+
+
+def record(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """What became of notifications that were claimed."""
+    names = ("recipient", "subject", "body", "status", "attempts", "next_attempt_at", "error", "sent_at", "customer_id")
+    values = {name: sa.bindparam(f"new_{name}", type_=notifications.c[name].type) for name in names}
+    statement = sa.update(notifications).where(notifications.c.id == sa.bindparam("notification")).values(values)
+    connection.execute(
+        statement, [{"notification": row["id"], **{f"new_{name}": row[name] for name in names}} for row in rows]
+    )
+
+
+def release_kept(connection: sa.Connection, channels: Sequence[str], now: datetime) -> int:
+    """There is a way to send now: what was kept for want of one is due; answers how many."""
+    statement = sa.update(notifications).where(
+        notifications.c.status == NotificationStatus.QUEUED.value,
+        notifications.c.next_attempt_at.is_(None),
+        notifications.c.channel.in_(channels),
+    )
+    return connection.execute(statement.values(next_attempt_at=now)).rowcount
+
+
+def by_id(connection: sa.Connection, notification_id: str) -> Notification | None:
+    """The notification of that id."""
+    row = connection.execute(sa.select(notifications).where(notifications.c.id == notification_id)).one_or_none()
+    return None if row is None else _notification(row)
+
+
+def listed(connection: sa.Connection, *, order_id: str | None, limit: int) -> list[tuple[Notification, str | None]]:
+    """(notification, whose order it is about), the oldest first for an order, else the newest first."""
+    query = (
+        sa.select(notifications, orders.c.customer_id.label("owner"))
+        .join(orders, orders.c.order_id == notifications.c.order_id, isouter=True)
+        .limit(limit)
+    )
+    if order_id is not None:
+        query = query.where(notifications.c.order_id == order_id).order_by(notifications.c.id)
+    else:
+        query = query.order_by(notifications.c.id.desc())
+    return [(_notification(row), row.customer_id or row.owner) for row in connection.execute(query)]
+
+
+def custom_templates(connection: sa.Connection) -> dict[str, Template]:
+    """Templates that staff wrote, by name."""
+    rows = connection.execute(sa.select(templates))
+    return {row.name: Template(row.name, row.subject, row.body) for row in rows}
+
+
+def save_template(connection: sa.Connection, template: Template, by: str, now: datetime) -> None:
+    """Use these words from now on."""
+    row = {
+        "name": template.name,
+        "subject": template.subject,
+        "body": template.body,
+        "updated_by": by,
+        "updated_at": now,
+    }
+    changes = ("subject", "body", "updated_by", "updated_at")
+    connection.execute(insert_updating(connection, templates, ("name",), changes), [row])
+
+
+def _notification(row: Any) -> Notification:
+    return Notification(
+        id=row.id,
+        type=row.type,
+        channel=Channel(row.channel),
+        recipient=row.recipient,
+        customer_id=row.customer_id,
+        order_id=row.order_id,
+        subject=row.subject,
+        body=row.body,
+        context=row.context,
+        status=NotificationStatus(row.status),
+        attempts=row.attempts,
+        error=row.error,
+        created_at=row.created_at,
+        sent_at=row.sent_at,
+    )

@@ -1,0 +1,1 @@
+"""The shipping service: what has to leave, what has left, what has arrived."""

@@ -1,0 +1,1 @@
+"""Versions of the shipping service's schema, oldest first."""

@@ -1,0 +1,101 @@
+"""The shipping service's SQL. A shipment moves by one conditional statement; the row that it affects decides."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from orderwright.kernel.database import insert_ignoring
+from orderwright.services.shipping.domain import Shipment, ShipmentStatus
+from orderwright.services.shipping.tables import orders, shipments
+
+
+def note_orders(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Remember whose these orders are, and tell shipments that were made before this was known."""
+    connection.execute(insert_ignoring(connection, orders), list(rows))
+    whose = sa.select(orders.c.customer_id).where(orders.c.order_id == shipments.c.order_id).scalar_subquery()
+    ids = [row["order_id"] for row in rows]
+    unknown = sa.update(shipments).where(shipments.c.order_id.in_(ids), shipments.c.customer_id.is_(None))
+    connection.execute(unknown.values(customer_id=whose))
+
+
+def known_orders(connection: sa.Connection, order_ids: Iterable[str]) -> dict[str, Any]:
+    """What is known of these orders."""
+    query = sa.select(orders).where(orders.c.order_id.in_(sorted(set(order_ids))))
+    return {row.order_id: row for row in connection.execute(query)}
+
+
+def insert(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Make shipments for orders that have none."""
+    if rows:
+        connection.execute(insert_ignoring(connection, shipments), list(rows))
+
+
+def move(
+    connection: sa.Connection, chosen: sa.ColumnElement[bool], before: ShipmentStatus, changes: Mapping[str, Any]
+) -> int:
+    """Move the chosen shipments that are still in `before`; answers how many moved."""
+    statement = sa.update(shipments).where(chosen, shipments.c.status == before.value)
+    return connection.execute(statement.values(**changes)).rowcount
+
+
+def by_id(connection: sa.Connection, shipment_id: str) -> Shipment | None:
+    """The shipment of that id."""
+    row = connection.execute(sa.select(shipments).where(shipments.c.id == shipment_id)).one_or_none()
+    return None if row is None else _shipment(row)
+
+
+def by_order(connection: sa.Connection, order_id: str) -> Shipment | None:
+    """The shipment of that order."""
+    row = connection.execute(sa.select(shipments).where(shipments.c.order_id == order_id)).one_or_none()
+    return None if row is None else _shipment(row)
+
+
+def listed(
+    connection: sa.Connection,
+    *,
+    customer_id: str | None,
+    order_id: str | None,
+    status: str | None,
+    before: str | None,
+    limit: int,
+) -> list[Shipment]:
+    """The newest shipments, older than `before`."""
+    query = sa.select(shipments).order_by(shipments.c.id.desc()).limit(limit)
+    for column, value in (
+        (shipments.c.customer_id, customer_id),
+        (shipments.c.order_id, order_id),
+        (shipments.c.status, status),
+    ):
+        if value is not None:
+            query = query.where(column == value)
+    if before is not None:
+        query = query.where(shipments.c.id < before)
+    return [_shipment(row) for row in connection.execute(query)]
+
+
+def of_order(order_ids: Sequence[str]) -> sa.ColumnElement[bool]:
+    """The shipments of these orders."""
+    return shipments.c.order_id.in_(order_ids)
+
+
+def of_id(shipment_id: str) -> sa.ColumnElement[bool]:
+    """The shipment of that id."""
+    return shipments.c.id == shipment_id
+
+
+def new_row(shipment_id: str, order_id: str, customer_id: str | None, status: ShipmentStatus, now: datetime) -> dict[str, Any]:
+    """A shipment that has not moved yet."""
+    return {
+        "id": shipment_id,
+        "order_id": order_id,
+        "customer_id": customer_id,
+        "status": status.value,
+        "created_at": now,
+        "updated_at": now,
+    }
+
+
+def _shipment(row: Any) -> Shipment:
+    return Shipment(**{**dict(row._mapping), "status": ShipmentStatus(row.status)})
