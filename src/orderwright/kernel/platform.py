@@ -4,7 +4,6 @@ Invariants: every consumer has joined its group before the first relay sends; th
 process owns a data folder (a lock file says which), because the in-process broker lives in that process alone.
 """
 
-import asyncio
 import fcntl
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -65,7 +64,7 @@ class Platform:
         self.runtimes: dict[str, Runtime] = {}
         self.doors: dict[str, Door] = {}
         self.gateway: GatewayPart | None = None
-        self._plan = plan
+        self.plan = plan
         self._clock: Clock = clock or SystemClock()
         self._ids: Ids = ids or SystemIds()
         self._metrics = Metrics()
@@ -75,17 +74,19 @@ class Platform:
 
     async def start(self) -> None:
         """Migrate, subscribe, run, open the doors."""
-        self._lock = _own(self.settings)
+        self._lock = _own(self.settings) if self.plan.manifests else None
         secret = self._service_secret()
-        for name, manifest in self._plan.manifests.items():
+        for name, manifest in self.plan.manifests.items():
             self.runtimes[name] = self._assemble(name, manifest, secret)
-        if self._plan.gateway is not None:
+        if self.plan.gateway is not None:
             peers = Peers(self._locate, self._clock, self._ids)
-            self.gateway = self._plan.gateway(self.settings, peers, self._clock, self._ids, self._metrics)
-        for name, (host, port) in self._plan.addresses.items():
+            self.gateway = self.plan.gateway(self.settings, peers, self._clock, self._ids, self._metrics)
+        for name, (host, port) in self.plan.addresses.items():
             app = self.gateway.app if name == GATEWAY and self.gateway else self.runtimes[name].app
             self.doors[name] = Door(name, app, host, port, stop_timeout_s=self.settings.stop_timeout_s)
-        await asyncio.gather(*(runtime.prepare() for runtime in self.runtimes.values()))
+        # One after the other: Alembic keeps what it migrates in module-wide proxies.
+        for runtime in self.runtimes.values():
+            await runtime.prepare()
         for runtime in self.runtimes.values():
             await runtime.start()
         for door in self.doors.values():
@@ -127,7 +128,7 @@ class Platform:
             return self.runtimes[service].app
         if service not in self._remote:
             try:
-                url = self._plan.urls[service]
+                url = self.plan.urls[service]
             except KeyError:
                 raise ConfigurationError(
                     f"{service} does not run here and has no address; set ORDERWRIGHT_{service.upper()}_URL"

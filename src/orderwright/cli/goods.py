@@ -1,0 +1,135 @@
+"""The demo: a catalog to play with, and one login for each role.
+
+Invariant: demo logins exist only where the demo was asked for, and the demo listens on loopback only. Their passwords
+are drawn once for each data folder and kept in `demo-logins.json`, which only its owner can read.
+"""
+
+import asyncio
+import ipaddress
+import json
+from decimal import Decimal
+from pathlib import Path
+
+from orderwright.kernel.errors import ConfigurationError
+from orderwright.kernel.ids import Ids, SystemIds
+from orderwright.kernel.platform import Platform
+from orderwright.kernel.secretfile import write_private
+from orderwright.services.catalog import actions as catalog
+from orderwright.services.catalog.domain import NewProduct
+from orderwright.services.identity import store as identity_store
+from orderwright.services.identity.actions import accounts
+from orderwright.services.identity.settings import IdentitySettings
+
+LOGINS_FILE = "demo-logins.json"
+ROLES = {"customer": ["customer"], "staff": ["customer", "staff"], "admin": ["customer", "staff", "admin"]}
+
+_SEEDS = (
+    ("product-123", "Walnut desk organiser", "29.99", 500, "office"),
+    ("product-456", "Linen notebook, A5", "19.99", 500, "office"),
+    ("product-789", "Brass page marker", "9.99", 50, "office"),
+)
+_RANGE = {
+    "kitchen": (
+        ("Stoneware mug", "12.50"),
+        ("Cast iron pan, 24 cm", "44.00"),
+        ("Oak chopping board", "34.90"),
+        ("Glass teapot", "27.00"),
+        ("Linen tea towels, three", "18.00"),
+        ("Pepper mill", "23.50"),
+        ("Set of four bowls", "39.00"),
+        ("Bread knife", "31.00"),
+        ("Salt pig", "16.00"),
+    ),
+    "living": (
+        ("Wool throw", "79.00"),
+        ("Beeswax candle", "14.00"),
+        ("Terracotta pot", "11.00"),
+        ("Cork coasters, six", "9.50"),
+        ("Cushion, indigo", "36.00"),
+        ("Reading lamp", "89.00"),
+        ("Magazine rack", "42.00"),
+        ("Wall clock", "58.00"),
+        ("Jute rug, 80 x 150", "64.00"),
+    ),
+    "outdoors": (
+        ("Enamel camping cup", "8.90"),
+        ("Folding stool", "33.00"),
+        ("Picnic blanket", "49.00"),
+        ("Steel water bottle", "24.00"),
+        ("Canvas rucksack", "118.00"),
+        ("Garden gloves", "13.00"),
+        ("Hand trowel", "17.50"),
+        ("Watering can, 5 l", "28.00"),
+        ("Storm lantern", "38.00"),
+    ),
+    "paper": (
+        ("Letter paper, 50 sheets", "15.00"),
+        ("Fountain pen", "52.00"),
+        ("Ink, bottle", "13.50"),
+        ("Pencils, dozen", "11.50"),
+        ("Wall calendar", "19.00"),
+        ("Sketchbook, A4", "22.00"),
+        ("Sealing wax", "7.50"),
+        ("Ruler, maple", "6.80"),
+        ("Postcards, ten", "9.00"),
+    ),
+}
+
+
+def products(currency: str) -> list[NewProduct]:
+    """What the demo sells: the three products of the source documents, and a few dozen more."""
+    listed = [NewProduct(id_, name, Decimal(price), currency, n, None, category) for id_, name, price, n, category in _SEEDS]
+    for category, goods in _RANGE.items():
+        for number, (name, price) in enumerate(goods, start=1):
+            product_id = f"{category}-{number:03d}"
+            listed.append(NewProduct(product_id, name, Decimal(price), currency, 200, None, category))
+    return listed
+
+
+def check_loopback(platform: Platform) -> None:
+    """ConfigurationError when the demo would listen where others can reach it."""
+    for name, (host, _) in platform.plan.addresses.items():
+        if host != "localhost" and not ipaddress.ip_address(host).is_loopback:
+            raise ConfigurationError(
+                f"The demo has logins that everybody could know, so it listens on loopback only; {name} is set to {host}"
+            )
+
+
+async def stock_up(platform: Platform) -> dict[str, dict[str, str]]:
+    """Put the demo's goods and people in, where they are not there yet; answers the logins by role."""
+    currency = platform.settings.currency
+    await platform.runtimes["catalog"].units.run(
+        lambda uow: catalog.create_products(uow, products(currency), currency)
+    )
+    return await _people(platform)
+
+
+async def _people(platform: Platform) -> dict[str, dict[str, str]]:
+    path = platform.settings.data_dir / LOGINS_FILE
+    logins = read_logins(path) or _new_logins(SystemIds())
+    units = platform.runtimes["identity"].units
+    settings = IdentitySettings()
+    for role, login in logins.items():
+        email = login["email"]
+        if await units.read(lambda connection, email=email: identity_store.credentials(connection, email)) is not None:
+            continue
+        password_hash = await asyncio.to_thread(accounts.hash_password, login["password"], settings)
+        await units.run(
+            lambda uow, email=email, password_hash=password_hash, role=role: accounts.create_account(
+                uow, email, password_hash, ROLES[role], name=f"Demo {role}"
+            )
+        )
+    write_private(path, json.dumps(logins, indent=2))
+    return logins
+
+
+def read_logins(path: Path) -> dict[str, dict[str, str]] | None:
+    """The logins in `path`; None when there is no such file."""
+    if not path.exists():
+        return None
+    logins: dict[str, dict[str, str]] = json.loads(path.read_text())
+    return logins
+
+
+def _new_logins(ids: Ids) -> dict[str, dict[str, str]]:
+    return {role: {"email": f"{role}@example.com", "password": ids.secret(12)} for role in ROLES}

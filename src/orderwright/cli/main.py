@@ -1,0 +1,178 @@
+"""The commands. Each is a few lines: what it is for, what it takes, and who does it."""
+
+import asyncio
+import sys
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from orderwright import __version__
+from orderwright.kernel.errors import BusinessError, OrderwrightError
+
+app = App(
+    name="orderwright",
+    version=__version__,
+    help="An event-driven order platform: from cart to delivery, with money, stock and promises kept in step.",
+)
+dead_letters = App(name="dead-letters", help="Messages that could not be handled: look at them, and try them again.")
+users = App(name="users", help="Accounts and roles, straight in identity's database: the first administrator is made here.")
+app.command(dead_letters)
+app.command(users)
+
+Service = Annotated[str | None, Parameter(help="One service; all of them when left out")]
+
+
+@app.command
+async def up(*, demo: bool = False) -> None:
+    """Run the whole platform in this process: every service and the gateway.
+
+    Parameters
+    ----------
+    demo
+        Load a catalog to play with and one login for each role; listens on this machine only.
+    """
+    from orderwright.cli.up import run_until_stopped
+    from orderwright.kernel.settings import PlatformSettings
+    from orderwright.services import PORTS
+
+    await run_until_stopped(list(PORTS), PlatformSettings(), demo=demo)
+
+
+@app.command
+async def run(*services: str) -> None:
+    """Run some of the services in this process (`all` for every one); the others are reached by their URLs.
+
+    Parameters
+    ----------
+    services
+        Names such as `order payment`, or `gateway`. ORDERWRIGHT_<SERVICE>_URL says where the others are.
+    """
+    from orderwright.cli.up import run_until_stopped
+    from orderwright.kernel.errors import ConfigurationError
+    from orderwright.kernel.settings import PlatformSettings
+    from orderwright.services import PORTS
+
+    if not services:
+        raise ConfigurationError(f"Name the services to run, or `all`; there are {', '.join(PORTS)}")
+    names = list(PORTS) if services == ("all",) else list(services)
+    await run_until_stopped(names, PlatformSettings(), demo=False)
+
+
+@app.command
+async def migrate(service: Service = None) -> None:
+    """Bring the databases to the newest schema. The embedded mode does it by itself at every start."""
+    from orderwright.cli.operate import migrate_all
+
+    await migrate_all(service)
+
+
+@app.command
+async def demo(*, url: str = "http://127.0.0.1:8000") -> None:
+    """Place one order and print each step, event and state as it happens.
+
+    Parameters
+    ----------
+    url
+        The gateway of a running demo; if none answers there, a platform is started just for this.
+    """
+    from orderwright.cli.demo import show_one_order
+
+    await show_one_order(url)
+
+
+@app.command
+def routes() -> None:
+    """List every route of every service."""
+    from orderwright.cli.reference import print_routes
+
+    print_routes()
+
+
+@app.command
+def events() -> None:
+    """List every event: its topic, who says it, and who hears it."""
+    from orderwright.cli.reference import print_events
+
+    print_events()
+
+
+@dead_letters.command(name="list")
+async def list_dead_letters(service: Service = None, *, retrying: bool = False) -> None:
+    """List dead letters, or with --retrying what is still being tried."""
+    from orderwright.cli.operate import list_kept
+
+    await list_kept(service, retrying=retrying)
+
+
+@dead_letters.command
+async def show(message_id: str) -> None:
+    """Show one: the event, the error, the attempts."""
+    from orderwright.cli.operate import show_kept
+
+    await show_kept(message_id)
+
+
+@dead_letters.command
+async def replay(*message_ids: str) -> None:
+    """Try dead letters again. Replaying one twice handles it once."""
+    from orderwright.cli.operate import replay_kept
+
+    await replay_kept(list(message_ids))
+
+
+@users.command(name="add")
+async def add_user(email: str, *, role: list[str] | None = None) -> None:
+    """Make an account; the password is asked for, or read from standard input.
+
+    Parameters
+    ----------
+    email
+        What to log in with.
+    role
+        customer, staff or admin; give it several times for several.
+    """
+    from orderwright.cli.operate import add_account
+
+    await add_account(email, role or ["customer"])
+
+
+@users.command(name="roles")
+async def set_user_roles(email: str, *roles: str) -> None:
+    """Give an account exactly these roles."""
+    from orderwright.cli.operate import set_account_roles
+
+    await set_account_roles(email, list(roles))
+
+
+@users.command(name="list")
+async def list_users() -> None:
+    """List accounts."""
+    from orderwright.cli.operate import list_accounts
+
+    await list_accounts()
+
+
+@users.command
+async def rotate_keys() -> None:
+    """Sign with a new key from now on; what the old one signed stays valid until it expires."""
+    from orderwright.cli.operate import rotate_signing_keys
+
+    await rotate_signing_keys()
+
+
+def main() -> None:
+    """The console script."""
+    try:
+        result = app()
+        if asyncio.iscoroutine(result):
+            asyncio.run(result)
+    except BusinessError as error:
+        sys.exit(f"orderwright: {error.detail}")
+    except OrderwrightError as error:
+        sys.exit(f"orderwright: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

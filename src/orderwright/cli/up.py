@@ -1,0 +1,75 @@
+"""Runs services in this process until it is told to stop.
+
+Invariant: SIGINT and SIGTERM stop it cleanly (no new work, finish, acknowledge, close); a second one stops it at once.
+"""
+
+import asyncio
+import signal
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from orderwright.cli import goods
+from orderwright.cli.plan import make_plan
+from orderwright.kernel.clock import SystemClock
+from orderwright.kernel.platform import GATEWAY, Platform
+from orderwright.kernel.settings import PlatformSettings
+from orderwright.kernel.telemetry import configure_logs
+
+
+async def run_until_stopped(names: Sequence[str], settings: PlatformSettings, *, demo: bool) -> None:
+    """Run `names`, and stop when a signal says so."""
+    configure_logs(form=settings.log_format, level=settings.log_level)
+    clock, console = SystemClock(), Console(highlight=False)
+    began_s = clock.monotonic_s()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, _on_signal, loop, number, stop)
+    platform = Platform(make_plan(names, settings), settings)
+    if demo:
+        goods.check_loopback(platform)
+    await platform.start()
+    logins = await goods.stock_up(platform) if demo else None
+    _welcome(console, platform, logins, clock.monotonic_s() - began_s)
+    await stop.wait()
+    console.print("Stopping: finishing what was begun …")
+    await platform.stop()
+    console.print("Stopped.")
+
+
+def _on_signal(loop: asyncio.AbstractEventLoop, number: signal.Signals, stop: asyncio.Event) -> None:
+    stop.set()
+    # The next one of its kind is not caught any more.
+    loop.remove_signal_handler(number)
+
+
+def _welcome(
+    console: Console, platform: Platform, logins: dict[str, dict[str, str]] | None, took_s: float
+) -> None:
+    console.print(f"\n[bold]orderwright[/bold] is up after {took_s:.1f} s. Data: {platform.settings.data_dir}")
+    for name, door in platform.doors.items():
+        console.print(f"  {name:<13}{door.address}")
+    if logins is None:
+        return
+    console.print("\nLogins (demo only):")
+    for role, login in logins.items():
+        console.print(f"  {role:<10}{login['email']:<24}{login['password']}", soft_wrap=True)
+    if GATEWAY in platform.doors:
+        console.print(f"\nYour first order; paste it:\n{first_order(platform.doors[GATEWAY].address, logins)}\n", soft_wrap=True, markup=False)
+    console.print("Ctrl-C stops it; starting it again finds everything.")
+
+
+def first_order(gateway: str, logins: dict[str, dict[str, str]]) -> str:
+    """A command that logs the demo customer in and places an order."""
+    customer = logins["customer"]
+    body = f'{{"email": "{customer["email"]}", "password": "{customer["password"]}"}}'
+    order = (
+        '{"items": [{"product_id": "product-123", "quantity": 2}], "payment_method": {"type": "credit_card", '
+        '"card_number": "4111111111111111", "expiry": "12/35", "cvv": "123"}}'
+    )
+    return (
+        f"TOKEN=$(curl -s {gateway}/api/v1/login -H 'Content-Type: application/json' -d '{body}' "
+        "| python3 -c 'import json,sys; print(json.load(sys.stdin)[\"access_token\"])')\n"
+        f"curl -s {gateway}/api/v1/orders -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' -d '{order}'"
+    )
