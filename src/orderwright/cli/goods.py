@@ -8,6 +8,7 @@ import asyncio
 import ipaddress
 import json
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 from orderwright.kernel.errors import ConfigurationError
@@ -78,7 +79,9 @@ _RANGE = {
 
 def products(currency: str) -> list[NewProduct]:
     """What the demo sells: the three products of the source documents, and a few dozen more."""
-    listed = [NewProduct(id_, name, Decimal(price), currency, n, None, category) for id_, name, price, n, category in _SEEDS]
+    listed = [
+        NewProduct(id_, name, Decimal(price), currency, n, None, category) for id_, name, price, n, category in _SEEDS
+    ]
     for category, goods in _RANGE.items():
         for number, (name, price) in enumerate(goods, start=1):
             product_id = f"{category}-{number:03d}"
@@ -91,16 +94,14 @@ def check_loopback(platform: Platform) -> None:
     for name, (host, _) in platform.plan.addresses.items():
         if host != "localhost" and not ipaddress.ip_address(host).is_loopback:
             raise ConfigurationError(
-                f"The demo has logins that everybody could know, so it listens on loopback only; {name} is set to {host}"
+                f"The demo has logins that anybody could know, so it listens on loopback only; {name} is set to {host}"
             )
 
 
 async def stock_up(platform: Platform) -> dict[str, dict[str, str]]:
     """Put the demo's goods and people in, where they are not there yet; answers the logins by role."""
     currency = platform.settings.currency
-    await platform.runtimes["catalog"].units.run(
-        lambda uow: catalog.create_products(uow, products(currency), currency)
-    )
+    await platform.runtimes["catalog"].units.run(lambda uow: catalog.create_products(uow, products(currency), currency))
     return await _people(platform)
 
 
@@ -111,14 +112,11 @@ async def _people(platform: Platform) -> dict[str, dict[str, str]]:
     settings = IdentitySettings()
     for role, login in logins.items():
         email = login["email"]
-        if await units.read(lambda connection, email=email: identity_store.credentials(connection, email)) is not None:
+        if await units.read(partial(identity_store.credentials, email=email)) is not None:
             continue
         password_hash = await asyncio.to_thread(accounts.hash_password, login["password"], settings)
-        await units.run(
-            lambda uow, email=email, password_hash=password_hash, role=role: accounts.create_account(
-                uow, email, password_hash, ROLES[role], name=f"Demo {role}"
-            )
-        )
+        create = partial(accounts.create_account, email=email, password_hash=password_hash, roles=ROLES[role])
+        await units.run(partial(create, name=f"Demo {role}"))
     write_private(path, json.dumps(logins, indent=2))
     return logins
 

@@ -15,7 +15,9 @@ app = App(
     help="An event-driven order platform: from cart to delivery, with money, stock and promises kept in step.",
 )
 dead_letters = App(name="dead-letters", help="Messages that could not be handled: look at them, and try them again.")
-users = App(name="users", help="Accounts and roles, straight in identity's database: the first administrator is made here.")
+users = App(
+    name="users", help="Accounts and roles, straight in identity's database: the first administrator is made here."
+)
 app.command(dead_letters)
 app.command(users)
 

@@ -13,22 +13,21 @@ from orderwright.services import PORTS, SERVICES
 GATEWAY_MAKER = "orderwright.gateway.manifest:assemble"
 
 
-def make_plan(
-    names: Sequence[str], settings: PlatformSettings, *, ports: Mapping[str, int] | None = None
-) -> Plan:
+def make_plan(names: Sequence[str], settings: PlatformSettings, *, ports: Mapping[str, int] | None = None) -> Plan:
     """A plan to run `names` here. ConfigurationError for a name that nobody has, or an address that is none."""
     unknown = sorted(set(names) - set(PORTS))
     if unknown:
         raise ConfigurationError(f"There is no service {unknown[0]!r}; there are {', '.join(PORTS)}")
     return Plan(
-        manifests={name: _load(SERVICES[name]) for name in SERVICES if name in names},
+        manifests={name: load(SERVICES[name]) for name in SERVICES if name in names},
         addresses={name: (_host(name, settings), _port(name, ports)) for name in PORTS if name in names},
         urls={name: _url(name) for name in SERVICES if name not in names},
-        gateway=_load(GATEWAY_MAKER) if GATEWAY in names else None,
+        gateway=load(GATEWAY_MAKER) if GATEWAY in names else None,
     )
 
 
-def _load(path: str) -> Any:
+def load(path: str) -> Any:
+    """What `module:name` names."""
     module, _, name = path.partition(":")
     return getattr(import_module(module), name)
 

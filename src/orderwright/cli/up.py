@@ -44,9 +44,7 @@ def _on_signal(loop: asyncio.AbstractEventLoop, number: signal.Signals, stop: as
     loop.remove_signal_handler(number)
 
 
-def _welcome(
-    console: Console, platform: Platform, logins: dict[str, dict[str, str]] | None, took_s: float
-) -> None:
+def _welcome(console: Console, platform: Platform, logins: dict[str, dict[str, str]] | None, took_s: float) -> None:
     console.print(f"\n[bold]orderwright[/bold] is up after {took_s:.1f} s. Data: {platform.settings.data_dir}")
     for name, door in platform.doors.items():
         console.print(f"  {name:<13}{door.address}")
@@ -56,7 +54,11 @@ def _welcome(
     for role, login in logins.items():
         console.print(f"  {role:<10}{login['email']:<24}{login['password']}", soft_wrap=True)
     if GATEWAY in platform.doors:
-        console.print(f"\nYour first order; paste it:\n{first_order(platform.doors[GATEWAY].address, logins)}\n", soft_wrap=True, markup=False)
+        console.print(
+            f"\nYour first order; paste it:\n{first_order(platform.doors[GATEWAY].address, logins)}\n",
+            soft_wrap=True,
+            markup=False,
+        )
     console.print("Ctrl-C stops it; starting it again finds everything.")
 
 
@@ -71,5 +73,6 @@ def first_order(gateway: str, logins: dict[str, dict[str, str]]) -> str:
     return (
         f"TOKEN=$(curl -s {gateway}/api/v1/login -H 'Content-Type: application/json' -d '{body}' "
         "| python3 -c 'import json,sys; print(json.load(sys.stdin)[\"access_token\"])')\n"
-        f"curl -s {gateway}/api/v1/orders -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' -d '{order}'"
+        f'curl -s {gateway}/api/v1/orders -H "Authorization: Bearer $TOKEN" '
+        f"-H 'Content-Type: application/json' -d '{order}'"
     )

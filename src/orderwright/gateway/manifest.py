@@ -114,9 +114,17 @@ class Gateway:
             return JSONResponse(self._document)
 
         async def index() -> dict[str, str]:
-            return {"name": "orderwright", "version": __version__, "api": API, "docs": "/docs", "openapi": "/openapi.json"}
+            return {
+                "name": "orderwright",
+                "version": __version__,
+                "api": API,
+                "docs": "/docs",
+                "openapi": "/openapi.json",
+            }
 
-        pages.router.routes[:] = [route for route in pages.router.routes if getattr(route, "path", "") != "/openapi.json"]
+        pages.router.routes[:] = [
+            route for route in pages.router.routes if getattr(route, "path", "") != "/openapi.json"
+        ]
         pages.add_api_route("/openapi.json", whole, include_in_schema=False)
         pages.add_api_route(f"{API}/openapi.json", whole, include_in_schema=False)
         pages.add_api_route("/", index, include_in_schema=False)

@@ -17,7 +17,9 @@ from orderwright.kernel.resilience import Breaker
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 STREAMS = ("/stream",)
-REPLACED = frozenset({b"x-forwarded-for", b"x-request-id", b"traceparent", b"x-forwarded-host", b"x-forwarded-proto", b"forwarded"})
+REPLACED = frozenset(
+    {b"x-forwarded-for", b"x-request-id", b"traceparent", b"x-forwarded-host", b"x-forwarded-proto", b"forwarded"}
+)
 SECURITY_HEADERS: Sequence[tuple[bytes, bytes]] = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),

@@ -1,7 +1,7 @@
 """Which path belongs to which service, and which need no token.
 
-Invariant: what is not in this table does not exist outside; the services' own operations and their routes for each other
-are not in it. Only a path in normal form is looked up, so no spelling of a path leads anywhere else.
+Invariant: what is not in this table does not exist outside; the services' own operations and their routes for each
+other are not in it. Only a path in normal form is looked up, so no spelling of a path leads anywhere else.
 """
 
 import re

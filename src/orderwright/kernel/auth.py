@@ -97,7 +97,11 @@ class TokenVerifier:
                 audience=AUDIENCE,
                 issuer=ISSUER,
                 leeway=LEEWAY_S,
-                options={"require": ["exp", "iat", "sub", "iss", "aud", "jti"], "verify_exp": False, "verify_iat": False},
+                options={
+                    "require": ["exp", "iat", "sub", "iss", "aud", "jti"],
+                    "verify_exp": False,
+                    "verify_iat": False,
+                },
             )
             return _caller(claims)
         except (jwt.PyJWTError, ValueError, TypeError, KeyError, RecursionError):

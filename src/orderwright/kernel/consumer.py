@@ -2,9 +2,9 @@
 
     receive → decode → BEGIN; inbox; handlers; COMMIT → acknowledge
 
-Invariants: nothing is acknowledged before it was committed. A batch that fails is rolled back and done again one by one,
-so that one bad message never holds up its neighbours. A message that fails alone is kept (see `deadletters`). When the
-service's own database is away nothing is acknowledged and nothing is blamed on the message.
+Invariants: nothing is acknowledged before it was committed. A batch that fails is rolled back and done again one by
+one, so that one bad message never holds up its neighbours. A message that fails alone is kept (see `deadletters`).
+When the service's own database is away nothing is acknowledged and nothing is blamed on the message.
 """
 
 import asyncio
@@ -40,7 +40,12 @@ class Consumer:
     """Hears for one service."""
 
     def __init__(
-        self, service: str, consumes: Mapping[type[Event], Handler], broker: Broker, units: Units, backoff: Backoff = RETRY_MESSAGES
+        self,
+        service: str,
+        consumes: Mapping[type[Event], Handler],
+        broker: Broker,
+        units: Units,
+        backoff: Backoff = RETRY_MESSAGES,
     ) -> None:
         self.stopped_because: str | None = None
         self.handled = 0
@@ -170,7 +175,14 @@ class Consumer:
         )
         self._count(dead=delay_s is None)
         level = log.error if delay_s is None else log.warning
-        level("message_kept", service=self._service, topic=delivery.topic, key=delivery.key, state=kept.state, error=kept.error)
+        level(
+            "message_kept",
+            service=self._service,
+            topic=delivery.topic,
+            key=delivery.key,
+            state=kept.state,
+            error=kept.error,
+        )
         await self._write_surely(partial(deadletters.keep, message=kept))
 
     async def _retry(self, kept: KeptMessage) -> None:
@@ -181,7 +193,9 @@ class Consumer:
             delay_s = self._backoff.delay_s(kept.attempts + 1, self._units.ids.jitter())
             if isinstance(error, MalformedMessage):
                 delay_s = None
-            log.warning("retry_failed", service=self._service, topic=kept.topic, key=kept.key, attempts=kept.attempts + 1)
+            log.warning(
+                "retry_failed", service=self._service, topic=kept.topic, key=kept.key, attempts=kept.attempts + 1
+            )
             self._count(dead=delay_s is None)
             record = partial(
                 deadletters.record_failure,
@@ -207,7 +221,7 @@ class Consumer:
         self._dead_in_a_row = self._dead_in_a_row + 1 if dead else 0
         if self._dead_in_a_row >= DEAD_IN_A_ROW:
             self.stopped_because = (
-                f"{self._dead_in_a_row} dead letters in a row: look at `orderwright dead-letters list`, then start again"
+                f"{self._dead_in_a_row} dead letters in a row: see `orderwright dead-letters list`, then start again"
             )
             log.critical("consumer_stopped", service=self._service, reason=self.stopped_because)
 

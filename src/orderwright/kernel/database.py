@@ -1,8 +1,8 @@
 """The database port: a service's own database, and work that runs inside one of its transactions.
 
-Work is a plain function of a connection. On SQLite it runs in the one thread that owns the file, a single hop for a whole
-transaction; on PostgreSQL it runs on an asynchronous connection. Because it cannot await, no call to the outside world
-can ever happen inside a transaction.
+Work is a plain function of a connection. On SQLite it runs in the one thread that owns the file, a single hop for a
+whole transaction; on PostgreSQL it runs on an asynchronous connection. Because it cannot await, no call to the outside
+world can ever happen inside a transaction.
 
 Invariant: `write` returns after COMMIT or raises after ROLLBACK, also when the caller that waited for it was cancelled.
 """

@@ -129,8 +129,8 @@ def replay(connection: sa.Connection, message_ids: Sequence[str], now: datetime)
 
 def counts(connection: sa.Connection) -> dict[str, int]:
     """How many messages are kept, by state."""
-    statement = sa.select(kept_messages.c.state, sa.func.count()).group_by(kept_messages.c.state)
-    return {state: count for state, count in connection.execute(statement)}
+    statement = sa.select(kept_messages.c.state, sa.func.count().label("messages")).group_by(kept_messages.c.state)
+    return {row.state: row.messages for row in connection.execute(statement)}
 
 
 def _kept(row: Any) -> KeptMessage:

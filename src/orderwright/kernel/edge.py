@@ -30,7 +30,15 @@ class Edge:
     """Pure ASGI, so that streams pass through unbuffered."""
 
     def __init__(
-        self, app: ASGIApp, *, service: str, clock: Clock, ids: Ids, metrics: Metrics, max_body_bytes: int, timeout_s: float
+        self,
+        app: ASGIApp,
+        *,
+        service: str,
+        clock: Clock,
+        ids: Ids,
+        metrics: Metrics,
+        max_body_bytes: int,
+        timeout_s: float,
     ) -> None:
         self._app = app
         self._service = service
@@ -74,7 +82,9 @@ class Edge:
             await exchange.fall_back(of_business_error(late), scope, receive)
         except Exception:
             log.exception("unforeseen_error", service=self._service, method=scope["method"], path=scope["path"])
-            answer = problem_response(500, "internal-error", "Something went wrong here", "The fault is ours and was noted")
+            answer = problem_response(
+                500, "internal-error", "Something went wrong here", "The fault is ours and was noted"
+            )
             await exchange.fall_back(answer, scope, receive)
 
     def _report(self, scope: Scope, status: int, duration_s: float) -> None:

@@ -1,7 +1,7 @@
 """The live feed: lets a request wait for what the service is about to hear, and a stream follow an order.
 
-It is a hint, never the truth: it reaches only listeners in this process, so whoever waits also looks at the database now
-and then. Nothing is kept for keys that nobody listens to.
+It is a hint, never the truth: it reaches only listeners in this process, so whoever waits also looks at the database
+now and then. Nothing is kept for keys that nobody listens to.
 """
 
 import asyncio

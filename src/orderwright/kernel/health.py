@@ -41,7 +41,7 @@ def health_router(
 
     @router.get("/ready", summary="Whether the service can do its work", responses={503: {"model": Readiness}})
     async def ready(response: Response) -> Readiness:
-        checks = {name: "ok" for name in pings}
+        checks = dict.fromkeys(pings, "ok")
         for name, ping in pings.items():
             try:
                 await ping()

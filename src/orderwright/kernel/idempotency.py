@@ -1,15 +1,15 @@
 """Idempotency-Key: a request that is sent twice acts once (draft-ietf-httpapi-idempotency-key-header-07).
 
-Invariants: the key is claimed in the transaction that does the work, so a key without its work, or work without its key,
-cannot exist. Keys belong to a caller and live 30 days. A crash between the work and the answer is resumed: the claim
-remembers what the work came to. A request that was refused leaves no claim, because nothing began.
+Invariants: the key is claimed in the transaction that does the work, so a key without its work, or work without its
+key, cannot exist. Keys belong to a caller and live 30 days. A crash between the work and the answer is resumed: the
+claim remembers what the work came to. A request that was refused leaves no claim, because nothing began.
 """
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -142,10 +142,9 @@ def _update(claim: Claim) -> sa.Update:
 
 def _without_secrets(value: Any) -> Any:
     if isinstance(value, dict):
-        members = cast(dict[str, Any], value)
-        return {name: _hint(item) if name in SECRET_MEMBERS else _without_secrets(item) for name, item in members.items()}
+        return {name: _hint(item) if name in SECRET_MEMBERS else _without_secrets(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [_without_secrets(item) for item in cast(list[Any], value)]
+        return [_without_secrets(item) for item in value]
     return value
 
 

@@ -50,4 +50,3 @@ def upgrade(connection: sa.Connection, folder: Path, target: str = "head") -> No
     config.set_main_option("path_separator", "newline")
     config.attributes["connection"] = connection
     command.upgrade(config, target)
-

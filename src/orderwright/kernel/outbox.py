@@ -49,7 +49,9 @@ def release(connection: sa.Connection, now: datetime) -> None:
 def delete(connection: sa.Connection, ids: Sequence[str]) -> None:
     """Forget rows that the broker has."""
     if ids:
-        connection.execute(sa.delete(outbox).where(outbox.c.id == sa.bindparam("sent_id")), [{"sent_id": i} for i in ids])
+        connection.execute(
+            sa.delete(outbox).where(outbox.c.id == sa.bindparam("sent_id")), [{"sent_id": i} for i in ids]
+        )
 
 
 def waiting(connection: sa.Connection) -> tuple[int, datetime | None]:

@@ -1,8 +1,8 @@
 """The other services, as one service sees them: somebody to ask.
 
-A peer is an ASGI application. In one process it is the service's own; otherwise it is a small one that passes the request
-on over HTTP. Who asks does not see the difference. Invariant: peers are asked for what they know, never made to do an
-order's work; that goes through events.
+A peer is an ASGI application. In one process it is the service's own; otherwise it is a small one that passes the
+request on over HTTP. Who asks does not see the difference. Invariant: peers are asked for what they know, never made
+to do an order's work; that goes through events.
 """
 
 import asyncio
@@ -69,7 +69,8 @@ class Peers:
     ) -> PeerAnswer:
         """Ask `service`. Unavailable when it does not answer, or answers that it cannot.
 
-        `path` and `query` are percent-encoded. `safe` says that asking twice is harmless (by default: GET); only then is a failed call tried again.
+        `path` and `query` are percent-encoded. `safe` says that asking twice is harmless (by default: GET); only then
+        is a failed call tried again.
         """
         headers = {"content-type": "application/json", "accept": "application/json"}
         if not anonymous and self.service_token is not None:

@@ -59,7 +59,9 @@ class Plan:
 class Platform:
     """The services of one process, running."""
 
-    def __init__(self, plan: Plan, settings: PlatformSettings, *, clock: Clock | None = None, ids: Ids | None = None) -> None:
+    def __init__(
+        self, plan: Plan, settings: PlatformSettings, *, clock: Clock | None = None, ids: Ids | None = None
+    ) -> None:
         self.settings = settings
         self.runtimes: dict[str, Runtime] = {}
         self.doors: dict[str, Door] = {}

@@ -1,7 +1,8 @@
 """Calls that may fail: a time limit, a breaker, and a retry where repeating is harmless.
 
 Invariants: an open breaker lets nobody through; a half-open one lets exactly one probe through, so that a service that
-just came back is not trampled. Retries happen in one place only and from a budget, so that they never multiply an outage.
+just came back is not trampled. Retries happen in one place only and from a budget, so that they never multiply an
+outage.
 """
 
 import asyncio

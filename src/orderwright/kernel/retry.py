@@ -1,7 +1,7 @@
 """Retry policies: pure objects that answer how long to wait before the next attempt, or that there is none.
 
-Invariant: a policy that makes no sense cannot be built; the wait is spread (full jitter above half of it), so that those
-who failed together do not come back together.
+Invariant: a policy that makes no sense cannot be built; the wait is spread (full jitter above half of it), so that
+those who failed together do not come back together.
 """
 
 from dataclasses import dataclass

@@ -12,7 +12,6 @@ from enum import StrEnum
 
 from orderwright.kernel.messages import Event
 
-
 TIMED_OUT = "timed out"
 
 
@@ -98,7 +97,6 @@ class SagaState:
     def undos(self) -> tuple[StepState, ...]:
         """The steps whose undo is not confirmed yet, last first."""
         return tuple(step for step in reversed(self.steps) if step.undoing)
-
 
     def with_undo_asked_again(self) -> "SagaState":
         """The same, with one more attempt counted for every undo that is not confirmed."""

@@ -1,7 +1,7 @@
 """Settings: typed, from the environment, each service with a prefix of its own.
 
-Invariant: settings are read once, at the edge, and handed down; nothing else looks at the environment. The two that most
-users change are ORDERWRIGHT_DATABASE_URL and ORDERWRIGHT_BROKER_URL.
+Invariant: settings are read once, at the edge, and handed down; nothing else looks at the environment. The two that
+most users change are ORDERWRIGHT_DATABASE_URL and ORDERWRIGHT_BROKER_URL.
 """
 
 from pathlib import Path
@@ -37,7 +37,8 @@ class PlatformSettings(BaseSettings):
     log_format: Literal["json", "console"] = Field("console", description="How a line of log looks")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="From which level on")
     service_secret: SecretStr | None = Field(
-        None, description="What services prove to identity that they are services; unset: made and kept in the data folder"
+        None,
+        description="What services prove to identity that they are services; unset: made and kept in the data folder",
     )
     max_body_bytes: int = Field(1024 * 1024, ge=1024, description="Larger request bodies are answered with 413")
     request_timeout_s: float = Field(10.0, gt=0, description="A request that takes longer is answered with 503")

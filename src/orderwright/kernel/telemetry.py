@@ -33,7 +33,10 @@ class Metrics:
             registry=self.registry,
         )
         self.events_said = Counter(
-            "orderwright_events_said_total", "Events committed to an outbox", ("service", "event"), registry=self.registry
+            "orderwright_events_said_total",
+            "Events committed to an outbox",
+            ("service", "event"),
+            registry=self.registry,
         )
         self.events_handled = Counter(
             "orderwright_events_handled_total", "Messages handled and committed", ("service",), registry=self.registry
@@ -42,7 +45,10 @@ class Metrics:
             "orderwright_outbox_waiting", "Outbox rows not yet known to be sent", ("service",), registry=self.registry
         )
         self.messages_kept = Gauge(
-            "orderwright_messages_kept", "Messages kept for a retry or dead", ("service", "state"), registry=self.registry
+            "orderwright_messages_kept",
+            "Messages kept for a retry or dead",
+            ("service", "state"),
+            registry=self.registry,
         )
 
 

@@ -29,7 +29,9 @@ class ServiceTokens:
             now_s = self._clock.monotonic_s()
             if now_s >= self._renew_at_s:
                 body = {"service": self._service, "secret": self._secret}
-                answer = await self._peers.ask("identity", "POST", "/service-token", json=body, safe=True, anonymous=True)
+                answer = await self._peers.ask(
+                    "identity", "POST", "/service-token", json=body, safe=True, anonymous=True
+                )
                 if answer.status != 200:
                     raise Unavailable("Identity does not accept this service's secret; is it the same everywhere?")
                 document = answer.json()

@@ -25,7 +25,13 @@ class UnitOfWork:
     """What an action works with; passed explicitly, alive for one transaction."""
 
     def __init__(
-        self, connection: sa.Connection, *, now: datetime, ids: Ids, source: str, traces: Mapping[str, str] | None = None
+        self,
+        connection: sa.Connection,
+        *,
+        now: datetime,
+        ids: Ids,
+        source: str,
+        traces: Mapping[str, str] | None = None,
     ) -> None:
         self.connection = connection
         self.now = now

@@ -1,7 +1,7 @@
 """The HTTP door of a service: a FastAPI application with the platform's rules built in.
 
-Invariants: JSON is read exactly and strictly (see `exactjson`), unknown fields are refused, and every error is a problem
-document. An endpoint translates and calls one action; it holds no rule.
+Invariants: JSON is read exactly and strictly (see `exactjson`), unknown fields are refused, and every error is a
+problem document. An endpoint translates and calls one action; it holds no rule.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence

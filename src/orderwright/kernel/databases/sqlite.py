@@ -1,7 +1,8 @@
 """SQLite: a file for each service, one thread that writes it and one that reads it.
 
-Invariant: writers never wait for each other inside SQLite (there is one), every write begins with BEGIN IMMEDIATE so that
-no transaction fails half-way for the lock, and COMMIT is on the disk before it returns (WAL with `synchronous=FULL`).
+Invariant: writers never wait for each other inside SQLite (there is one), every write begins with BEGIN IMMEDIATE so
+that no transaction fails half-way for the lock, and COMMIT is on the disk before it returns (WAL with
+`synchronous=FULL`).
 """
 
 import asyncio

@@ -51,7 +51,9 @@ def add_item(uow: UnitOfWork, user_id: str, product_id: str, quantity: int, limi
     if before + quantity > limits.max_quantity:
         raise Invalid(f"A cart holds at most {limits.max_quantity} of one product", problem="too-many-items")
     if cart.currency not in {None, product.currency}:
-        raise Conflict(f"The cart is in {cart.currency}, this is sold in {product.currency}", problem="currency-mismatch")
+        raise Conflict(
+            f"The cart is in {cart.currency}, this is sold in {product.currency}", problem="currency-mismatch"
+        )
     store.set_line(uow.connection, cart.id, product_id, before + quantity, uow.now)
     uow.emit(CartItemAdded(user_id=user_id, product_id=product_id, quantity=quantity))
     return _open(uow, user_id)

@@ -18,7 +18,9 @@ def open_cart(connection: sa.Connection, user_id: str, *, lock: bool = False) ->
     if row is None:
         return None
     lines = connection.execute(
-        sa.select(cart_items.c.product_id, cart_items.c.quantity, products.c.name, products.c.price, products.c.currency)
+        sa.select(
+            cart_items.c.product_id, cart_items.c.quantity, products.c.name, products.c.price, products.c.currency
+        )
         .join(products, products.c.product_id == cart_items.c.product_id)
         .where(cart_items.c.cart_id == row.id)
         .order_by(cart_items.c.added_at, cart_items.c.product_id)

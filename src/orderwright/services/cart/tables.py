@@ -37,7 +37,9 @@ products = sa.Table(
     sa.Column("price", ExactAmount, nullable=False),
     sa.Column("currency", sa.String(3), nullable=False),
     sa.Column("deleted", sa.Boolean, nullable=False),
-    sa.Column("changed_at", Instant, nullable=False, comment="the catalog's time of the last change that is known here"),
+    sa.Column(
+        "changed_at", Instant, nullable=False, comment="the catalog's time of the last change that is known here"
+    ),
 )
 
 OWN_TABLES = (carts, cart_items, products)

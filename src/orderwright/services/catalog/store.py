@@ -77,9 +77,7 @@ def listed(
         query = query.where(products.c.category == category)
     if after is not None:
         name, product_id = after
-        query = query.where(
-            (products.c.name > name) | ((products.c.name == name) & (products.c.id > product_id))
-        )
+        query = query.where((products.c.name > name) | ((products.c.name == name) & (products.c.id > product_id)))
     return [_product(row) for row in connection.execute(query)]
 
 
@@ -89,7 +87,8 @@ def set_levels(connection: sa.Connection, levels: Iterable[tuple[str, int, datet
         sa.update(products)
         .where(
             products.c.id == sa.bindparam("product"),
-            products.c.quantity_at.is_(None) | (products.c.quantity_at <= sa.bindparam("at", type_=products.c.quantity_at.type)),
+            products.c.quantity_at.is_(None)
+            | (products.c.quantity_at <= sa.bindparam("at", type_=products.c.quantity_at.type)),
         )
         .values(
             quantity=sa.bindparam("level", type_=sa.BigInteger),

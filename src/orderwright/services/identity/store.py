@@ -152,9 +152,7 @@ def count_failure(
     connection: sa.Connection, subject: str, failures: int, locked_until: datetime | None, now: datetime
 ) -> None:
     """One more wrong attempt."""
-    connection.execute(
-        insert_ignoring(connection, attempts), [{"subject": subject, "failures": 0, "updated_at": now}]
-    )
+    connection.execute(insert_ignoring(connection, attempts), [{"subject": subject, "failures": 0, "updated_at": now}])
     statement = sa.update(attempts).where(attempts.c.subject == subject)
     connection.execute(statement.values(failures=failures, locked_until=locked_until, updated_at=now))
 

@@ -1,4 +1,4 @@
-"""The identity service's tables. Passwords are Argon2 hashes, refresh tokens are SHA-256 digests: neither can be used."""
+"""The identity service's tables. Passwords are Argon2 hashes and refresh tokens SHA-256 digests: none can be used."""
 
 import sqlalchemy as sa
 

@@ -284,7 +284,9 @@ async def post_warehouse(
     return await once(desk.units, claim_for(request, caller, key), 201, work)
 
 
-@router.put("/warehouses/{warehouse_id}", summary="Rename, reorder, open or close a warehouse (staff)", tags=["warehouses"])
+@router.put(
+    "/warehouses/{warehouse_id}", summary="Rename, reorder, open or close a warehouse (staff)", tags=["warehouses"]
+)
 async def put_warehouse(warehouse_id: str, body: WarehouseChangeBody, _: Staff, desk: Desk) -> WarehouseView:
     changes = body.model_dump(exclude_none=True)
     if not changes:

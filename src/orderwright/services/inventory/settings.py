@@ -11,7 +11,9 @@ class InventorySettings(BaseSettings):
 
     model_config = prefixed("inventory")
 
-    reservation_minutes: float = Field(20.0, gt=0, description="How long an order's goods are set aside without payment")
+    reservation_minutes: float = Field(
+        20.0, gt=0, description="How long an order's goods are set aside without payment"
+    )
     soft_reservation_minutes: float = Field(
         0.0, ge=0, description="How long a cart's goods are set aside; 0 sets nothing aside for carts"
     )

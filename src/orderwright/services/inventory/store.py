@@ -20,9 +20,7 @@ Moves = Mapping[tuple[str, str], int]
 _KEY = (stock.c.product_id == sa.bindparam("p")) & (stock.c.warehouse_id == sa.bindparam("w"))
 _N = sa.bindparam("n", type_=sa.BigInteger)
 
-RESERVE = (
-    sa.update(stock).where(_KEY, stock.c.on_hand - stock.c.reserved >= _N).values(reserved=stock.c.reserved + _N)
-)
+RESERVE = sa.update(stock).where(_KEY, stock.c.on_hand - stock.c.reserved >= _N).values(reserved=stock.c.reserved + _N)
 RELEASE = sa.update(stock).where(_KEY, stock.c.reserved >= _N).values(reserved=stock.c.reserved - _N)
 DEDUCT = (
     sa.update(stock)
@@ -48,7 +46,7 @@ def apply(connection: sa.Connection, statement: sa.Update, moves: Moves) -> bool
     if not rows:
         return True
     done = sum(connection.execute(statement, row).rowcount for row in rows)
-    _mark_dirty(connection, {row["p"] for row in rows})
+    _mark_dirty(connection, {product for (product, _), n in moves.items() if n})
     return done == len(rows)
 
 
@@ -187,7 +185,12 @@ def replace_lines(connection: sa.Connection, reservation_id: str, takes: Sequenc
 
 
 def set_status(
-    connection: sa.Connection, ids: Sequence[str], status: ReservationStatus, now: datetime, *, reason: str | None = None
+    connection: sa.Connection,
+    ids: Sequence[str],
+    status: ReservationStatus,
+    now: datetime,
+    *,
+    reason: str | None = None,
 ) -> None:
     """These reservations, which the caller holds locked, have that status now."""
     if ids:
@@ -201,15 +204,15 @@ def set_status(
 def set_expiry(connection: sa.Connection, reservation_id: str, expires_at: datetime | None, now: datetime) -> None:
     """A reservation lasts until then."""
     connection.execute(
-        sa.update(reservations)
-        .where(reservations.c.id == reservation_id)
-        .values(expires_at=expires_at, updated_at=now)
+        sa.update(reservations).where(reservations.c.id == reservation_id).values(expires_at=expires_at, updated_at=now)
     )
 
 
 def by_order(connection: sa.Connection, order_ids: Iterable[str], *, lock: bool = False) -> dict[str, Reservation]:
     """The reservations of these orders."""
-    query = sa.select(reservations).where(reservations.c.order_id.in_(sorted(set(order_ids)))).order_by(reservations.c.id)
+    query = (
+        sa.select(reservations).where(reservations.c.order_id.in_(sorted(set(order_ids)))).order_by(reservations.c.id)
+    )
     found = _with_lines(connection, connection.execute(query.with_for_update() if lock else query).all())
     return {r.order_id: r for r in found if r.order_id is not None}
 

@@ -11,7 +11,18 @@ from orderwright.kernel.auth import AnyCaller, Caller, Staff, StaffOrService
 from orderwright.kernel.errors import Forbidden, NotFound
 from orderwright.kernel.ids import is_uuid
 from orderwright.kernel.unit import UnitOfWork, Units
-from orderwright.kernel.web import Body, ExactRoute, IdempotencyKey, Limit, LongText, OpaqueId, ShortText, View, claim_for, once
+from orderwright.kernel.web import (
+    Body,
+    ExactRoute,
+    IdempotencyKey,
+    Limit,
+    LongText,
+    OpaqueId,
+    ShortText,
+    View,
+    claim_for,
+    once,
+)
 from orderwright.services.notification import store
 from orderwright.services.notification.actions import telling
 from orderwright.services.notification.domain import Channel, Notification, Template, checked, render
@@ -47,7 +58,7 @@ class MessageBody(Body):
     type: ShortText = "message"
     subject: ShortText | None = None
     body: LongText = ""
-    context: Annotated[dict[str, Any], Field(max_length=50)] = {}
+    context: Annotated[dict[str, Any], Field(max_length=50, default_factory=dict)]
     order_id: OpaqueId | None = None
 
 
@@ -69,7 +80,7 @@ class TemplateBody(Body):
 
 
 class PreviewBody(TemplateBody):
-    context: Annotated[dict[str, Any], Field(max_length=50)] = {}
+    context: Annotated[dict[str, Any], Field(max_length=50, default_factory=dict)]
 
 
 class NotificationView(View):
@@ -208,7 +219,11 @@ async def _post(
 def _view(one: Notification) -> NotificationView:
     members = asdict(one)
     return NotificationView(
-        **{**{name: members[name] for name in NotificationView.model_fields}, "channel": one.channel.value, "status": one.status.value}
+        **{
+            **{name: members[name] for name in NotificationView.model_fields},
+            "channel": one.channel.value,
+            "status": one.status.value,
+        }
     )
 
 

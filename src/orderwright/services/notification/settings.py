@@ -12,7 +12,8 @@ class NotificationSettings(BaseSettings):
     model_config = prefixed("notification")
 
     smtp_url: SecretStr | None = Field(
-        None, description="smtp://user:password@host:25, smtps://… or smtp+starttls://…; unset: e-mails are kept, not sent"
+        None,
+        description="smtp://user:password@host:25, smtps://… or smtp+starttls://…; unset: e-mails are kept, not sent",
     )
     sender: str = Field("orderwright <orders@localhost>", description="The From of e-mails")
     sms_url: SecretStr | None = Field(None, description="An Apprise URL for SMS; unset: they are kept, not sent")

@@ -32,9 +32,7 @@ def claim_due(connection: sa.Connection, now: datetime, *, limit: int, lease: ti
     """Queued notifications whose turn it is; nobody else takes them meanwhile."""
     due = (
         sa.select(notifications)
-        .where(
-            notifications.c.status == NotificationStatus.QUEUED.value, notifications.c.next_attempt_at <= now
-        )
+        .where(notifications.c.status == NotificationStatus.QUEUED.value, notifications.c.next_attempt_at <= now)
         .order_by(notifications.c.next_attempt_at)
         .limit(limit)
         .with_for_update(skip_locked=True)

@@ -145,7 +145,7 @@ def say_created(uow: UnitOfWork, order: Order, default_currency: str) -> None:
         OrderCreated(
             order_id=order.id,
             user_id=order.customer_id,
-            items=[OrderLine(product_id=l.product_id, quantity=l.quantity, price=l.unit_price) for l in order.lines],
+            items=[_contract_line(line) for line in order.lines],
             total_amount=order.total_amount,
             currency=UNSET if order.currency == default_currency else order.currency,
         )
@@ -165,7 +165,7 @@ def say_completed(uow: UnitOfWork, order: Order) -> None:
 def learn_prices(
     uow: UnitOfWork, said: Sequence[tuple[str, datetime, Decimal | None, str | None]], default_currency: str
 ) -> None:
-    """The catalog said (product, when, price or None for deleted, currency); older news than what is known is dropped."""
+    """The catalog said (product, when, price or None if deleted, currency); old news is dropped."""
     known = store.price_times(uow.connection, {product for product, *_ in said})
     rows: dict[str, dict[str, Any]] = {}
     for product_id, at, price, currency in sorted(said, key=lambda item: item[1]):
@@ -212,22 +212,28 @@ def _priced(order: NewOrder, prices: Prices, default_currency: str) -> tuple[tup
         currency = order.currency or default_currency
         return (), currency, money.exact(order.amount, currency)
     lines: dict[str, Line] = {}
-    currency = order.currency
+    stated_currency = order.currency
     for product_id, quantity, stated in order.lines:
         price, product_currency = _price_of(product_id, prices)
-        currency = currency or product_currency
-        if product_currency != currency:
-            raise Invalid(f"{product_id} is sold in {product_currency}, not in {currency}", problem="currency-mismatch")
+        stated_currency = stated_currency or product_currency
+        if product_currency != stated_currency:
+            raise Invalid(
+                f"{product_id} is sold in {product_currency}, not in {stated_currency}", problem="currency-mismatch"
+            )
         if stated is not None and stated != price:
             raise Conflict(
-                f"{product_id} costs {price} {currency} now",
+                f"{product_id} costs {price} {product_currency} now",
                 problem="price-changed",
-                extra={"product_id": product_id, "unit_price": format(price, "f"), "currency": currency},
+                extra={"product_id": product_id, "unit_price": format(price, "f"), "currency": product_currency},
             )
         line = lines.get(product_id, Line(product_id, 0, price))
         lines[product_id] = replace(line, quantity=line.quantity + quantity)
-    chosen = currency or default_currency
+    chosen = stated_currency or default_currency
     return tuple(lines.values()), chosen, money.exact(total_of(lines.values()), chosen)
+
+
+def _contract_line(line: Line) -> OrderLine:
+    return OrderLine(product_id=line.product_id, quantity=line.quantity, price=line.unit_price)
 
 
 def _price_of(product_id: str, prices: Prices) -> tuple[Decimal, str]:
@@ -235,4 +241,3 @@ def _price_of(product_id: str, prices: Prices) -> tuple[Decimal, str]:
     if deleted:
         raise Refused(f"There is no product {product_id}", problem="unknown-product", extra={"product_id": product_id})
     return price, currency
-

@@ -54,7 +54,7 @@ def assemble(kit: Kit) -> Service:
     )
 
 
-async def hand_on_wishes(kit: Kit, wishes: Sequence[PaymentWish]) -> Sequence[None | Exception]:
+async def hand_on_wishes(kit: Kit, wishes: Sequence[PaymentWish]) -> Sequence[Exception | None]:
     """Tell payment how these orders are to be paid; whoever named a method that cannot be used learns why.
 
     Card numbers pass through here once, to the service that may see them, and are kept nowhere.

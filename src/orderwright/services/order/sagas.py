@@ -15,7 +15,18 @@ from orderwright.contracts.inventory import StockDeducted, StockReleased, StockR
 from orderwright.contracts.payments import PaymentCompleted, PaymentFailed, PaymentRefunded
 from orderwright.kernel.errors import BusinessError, Conflict, NotFound
 from orderwright.kernel.retry import Backoff
-from orderwright.kernel.saga import Abandon, Decision, Saga, SagaState, SagaStatus, Signal, Step, TimedOut, advance, begin
+from orderwright.kernel.saga import (
+    Abandon,
+    Decision,
+    Saga,
+    SagaState,
+    SagaStatus,
+    Signal,
+    Step,
+    TimedOut,
+    advance,
+    begin,
+)
 from orderwright.kernel.unit import UnitOfWork
 from orderwright.services.order import actions, store
 from orderwright.services.order.actions import Book, NewOrder
@@ -205,9 +216,8 @@ class OrderSaga:
     ) -> None:
         uow, state = book.uow, decision.state
         undoing = state.status in {SagaStatus.COMPENSATING, SagaStatus.COMPENSATED}
-        if undoing and book.record(order_id, _cancelled(_reason(state), detail)):
-            actions.say_cancelled(uow, book.orders[order_id])
-        elif decision.undo:
+        newly_cancelled = undoing and book.record(order_id, _cancelled(_reason(state), detail))
+        if newly_cancelled or decision.undo:
             actions.say_cancelled(uow, book.orders[order_id])
         if state.status is SagaStatus.COMPLETED:
             book.record(order_id, Fact(FactType.COMPLETED, {}))

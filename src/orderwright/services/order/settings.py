@@ -11,12 +11,20 @@ class OrderSettings(BaseSettings):
 
     model_config = prefixed("order")
 
-    answer_wait_s: float = Field(2.0, ge=0, description="How long POST /orders waits for the reservation before it answers 202")
-    reservation_timeout_s: float = Field(900.0, gt=0, description="An order whose stock is not reserved by then is cancelled")
+    answer_wait_s: float = Field(
+        2.0, ge=0, description="How long POST /orders waits for the reservation before it answers 202"
+    )
+    reservation_timeout_s: float = Field(
+        900.0, gt=0, description="An order whose stock is not reserved by then is cancelled"
+    )
     payment_timeout_s: float = Field(900.0, gt=0, description="An order that is not paid by then is cancelled")
     drive_every_s: float = Field(1.0, gt=0, description="How often deadlines and pending undos are looked for")
     max_lines: int = Field(100, ge=1, description="How many lines an order may have")
-    stream_poll_s: float = Field(2.0, gt=0, description="How often a live stream looks by itself for changes made elsewhere")
+    stream_poll_s: float = Field(
+        2.0, gt=0, description="How often a live stream looks by itself for changes made elsewhere"
+    )
     unknown_price_patience_s: float = Field(
-        60.0, ge=0, description="How long a checked-out cart waits for a price that has not arrived, before it is cancelled"
+        60.0,
+        ge=0,
+        description="How long a checked-out cart waits for a price that has not arrived, before it is cancelled",
     )

@@ -1,4 +1,4 @@
-"""The order service's SQL. Reads and writes many orders at once; the history, the projections and the sagas together."""
+"""The order service's SQL: the history, the projections and the sagas, of many orders at once."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -118,7 +118,8 @@ def history(
         .limit(limit)
     )
     return [
-        (row.version, Fact(FactType(row.event_type), row.event_data), row.created_at) for row in connection.execute(query)
+        (row.version, Fact(FactType(row.event_type), row.event_data), row.created_at)
+        for row in connection.execute(query)
     ]
 
 

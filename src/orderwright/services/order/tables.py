@@ -88,7 +88,9 @@ products = sa.Table(
     sa.Column("price", ExactAmount, nullable=False),
     sa.Column("currency", sa.String(3), nullable=False),
     sa.Column("deleted", sa.Boolean, nullable=False),
-    sa.Column("changed_at", Instant, nullable=False, comment="the catalog's time of the last change that is known here"),
+    sa.Column(
+        "changed_at", Instant, nullable=False, comment="the catalog's time of the last change that is known here"
+    ),
 )
 
 OWN_TABLES = (orders, order_items, order_events, order_sagas, products)

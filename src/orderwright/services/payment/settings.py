@@ -12,8 +12,16 @@ class PaymentSettings(BaseSettings):
     model_config = prefixed("payment")
 
     provider: str = Field("sandbox", description="Who takes the money")
-    charge_timeout_s: float = Field(5.0, gt=0, description="How long POST /payments waits for the provider before it answers 202")
-    order_wait_s: float = Field(2.0, ge=0, description="How long POST /payments waits for an order that was placed a moment ago")
-    alarm_after_minutes: float = Field(15.0, gt=0, description="A charge whose outcome is unknown for longer is an alarm")
+    charge_timeout_s: float = Field(
+        5.0, gt=0, description="How long POST /payments waits for the provider before it answers 202"
+    )
+    order_wait_s: float = Field(
+        2.0, ge=0, description="How long POST /payments waits for an order that was placed a moment ago"
+    )
+    alarm_after_minutes: float = Field(
+        15.0, gt=0, description="A charge whose outcome is unknown for longer is an alarm"
+    )
     sandbox_slow_s: float = Field(3.0, ge=0, description="How slow the sandbox's slow card is")
-    sandbox_webhook_secret: SecretStr | None = Field(None, description="Signs the sandbox's webhooks; unset: none is accepted")
+    sandbox_webhook_secret: SecretStr | None = Field(
+        None, description="Signs the sandbox's webhooks; unset: none is accepted"
+    )

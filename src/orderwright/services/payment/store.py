@@ -49,7 +49,7 @@ def save(connection: sa.Connection, changed: Sequence[Payment]) -> None:
 
 
 def claim_due_charges(connection: sa.Connection, now: datetime, *, limit: int, lease: timedelta) -> list[Payment]:
-    """Charges whose outcome is due to be found out, as they were before this claim; nobody else takes them meanwhile."""
+    """Charges whose outcome is due to be found out, as they were before; nobody else takes them meanwhile."""
     due = (
         sa.select(payments)
         .where(payments.c.status == PaymentStatus.CHARGING.value, payments.c.next_attempt_at <= now)

@@ -29,12 +29,14 @@ class Ordered:
 
 def orders_created(uow: UnitOfWork, ordered: Sequence[Ordered]) -> None:
     """Remember whose the orders are, and whether there is anything to ship."""
-    rows = {o.order_id: {"order_id": o.order_id, "customer_id": o.customer_id, "has_goods": o.has_goods} for o in ordered}
+    rows = {
+        o.order_id: {"order_id": o.order_id, "customer_id": o.customer_id, "has_goods": o.has_goods} for o in ordered
+    }
     store.note_orders(uow.connection, list(rows.values()))
 
 
 def prepare(uow: UnitOfWork, order_ids: Sequence[str]) -> None:
-    """These orders are complete: their goods can leave. An order that was cancelled before keeps its cancelled shipment."""
+    """These orders are complete: their goods can leave, unless the order was cancelled before."""
     known = store.known_orders(uow.connection, order_ids)
     rows = [
         store.new_row(

@@ -85,7 +85,9 @@ def of_id(shipment_id: str) -> sa.ColumnElement[bool]:
     return shipments.c.id == shipment_id
 
 
-def new_row(shipment_id: str, order_id: str, customer_id: str | None, status: ShipmentStatus, now: datetime) -> dict[str, Any]:
+def new_row(
+    shipment_id: str, order_id: str, customer_id: str | None, status: ShipmentStatus, now: datetime
+) -> dict[str, Any]:
     """A shipment that has not moved yet."""
     return {
         "id": shipment_id,

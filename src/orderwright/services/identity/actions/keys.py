@@ -66,7 +66,11 @@ def rotate(uow: UnitOfWork, settings: IdentitySettings) -> str:
 def keep_fresh(uow: UnitOfWork, settings: IdentitySettings) -> None:
     """See to it that there is a key, that it is not too old, and that keys nobody needs go away."""
     newest = next(iter(store.keys(uow.connection)), None)
-    if newest is None or newest.retired_at is not None or uow.now - newest.created_at >= timedelta(days=settings.key_days):
+    if (
+        newest is None
+        or newest.retired_at is not None
+        or uow.now - newest.created_at >= timedelta(days=settings.key_days)
+    ):
         rotate(uow, settings)
     longest = timedelta(minutes=settings.access_minutes, seconds=2 * auth.LEEWAY_S)
     store.forget_keys(uow.connection, uow.now - longest)

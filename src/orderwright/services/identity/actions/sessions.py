@@ -1,7 +1,7 @@
 """Sessions: a refresh token is used once, and one that is used twice ends the session of whoever has it.
 
-Invariant: a refresh token is stored as a digest only. When a token is used a second time either its owner or a thief has
-the newer one, and nobody can tell which: the whole session ends (RFC 9700, section 4.14.2).
+Invariant: a refresh token is stored as a digest only. When a token is used a second time either its owner or a thief
+has the newer one, and nobody can tell which: the whole session ends (RFC 9700, section 4.14.2).
 """
 
 import hashlib
@@ -30,7 +30,7 @@ def begin(uow: UnitOfWork, account: Account, lifetime: timedelta) -> Grant:
 
 
 def refresh(uow: UnitOfWork, token: str) -> Grant | None:
-    """Renew a session; None when the token proves nothing. The caller must commit either way: a reuse ends the session."""
+    """Renew a session; None when the token proves nothing, and then too the caller commits: a reuse ends it."""
     digest = digest_of(token)
     session = store.session_of(uow.connection, digest)
     if session is None:

@@ -15,7 +15,7 @@ from orderwright.kernel.unit import UnitOfWork
 from orderwright.kernel.web import ExactRoute
 from orderwright.services.identity import store
 from orderwright.services.identity.actions import accounts, guessing, keys, sessions
-from orderwright.services.identity.api.desk import Desk
+from orderwright.services.identity.api.desk import TOKEN_TYPE, Desk
 from orderwright.services.identity.api.schemas import (
     AccountView,
     LoginBody,
@@ -31,7 +31,7 @@ from orderwright.services.identity.domain import Account, check_password
 
 router = APIRouter(route_class=ExactRoute, tags=["identity"])
 
-NOT_PROVED = {401: {"description": "Not proved"}}
+NOT_PROVED: dict[int | str, dict[str, Any]] = {401: {"description": "Not proved"}}
 
 
 @router.post("/register", status_code=201, summary="Make an account")
@@ -85,7 +85,7 @@ async def service_token(body: ServiceTokenBody, desk: Desk) -> ServiceTokenView:
     if secret is None or not hmac.compare_digest(secret.get_secret_value().encode(), body.secret.encode()):
         raise Unauthenticated("This is not the services' secret", problem="invalid-credentials")
     access, lifetime = await desk.sign(f"service:{body.service}", [SERVICE])
-    return ServiceTokenView(access_token=access, token_type="Bearer", expires_in=int(lifetime.total_seconds()))
+    return ServiceTokenView(access_token=access, token_type=TOKEN_TYPE, expires_in=int(lifetime.total_seconds()))
 
 
 def client_address(request: Request) -> str:

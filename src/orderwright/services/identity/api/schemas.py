@@ -19,7 +19,9 @@ def _normal_email(value: str) -> str:
     return parts.normalized.lower()
 
 
-Email = Annotated[str, StringConstraints(max_length=254), AfterValidator(_normal_email), Field(examples=["ada@example.com"])]
+Email = Annotated[
+    str, StringConstraints(max_length=254), AfterValidator(_normal_email), Field(examples=["ada@example.com"])
+]
 NewPassword = Annotated[str, StringConstraints(min_length=MIN_PASSWORD, max_length=MAX_PASSWORD), Field(repr=False)]
 GivenPassword = Annotated[str, StringConstraints(min_length=1, max_length=MAX_PASSWORD), Field(repr=False)]
 Phone = Annotated[str, StringConstraints(pattern=r"^\+?[0-9 ()/.-]{3,30}$")]

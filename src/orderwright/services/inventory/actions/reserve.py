@@ -1,7 +1,7 @@
 """Set goods aside: all of an order or nothing, many orders in one transaction.
 
-Invariant: reads plan and conditional writes decide. If a plan does not hold, because somebody took the goods in between,
-StockMoved rolls the whole batch back and it is planned anew.
+Invariant: reads plan and conditional writes decide. If a plan does not hold, because somebody took the goods in
+between, StockMoved rolls the whole batch back and it is planned anew.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -86,7 +86,7 @@ def reserve(uow: UnitOfWork, wishes: Sequence[Wish]) -> list[str | BusinessError
 def change(
     uow: UnitOfWork, reservation_id: str, lines: Sequence[tuple[str, int]] | None, lasts: timedelta | None
 ) -> Reservation:
-    """Give a living reservation other goods, or more time. Refused when the goods are not there; then nothing changes."""
+    """Give a living reservation other goods, or more time. Refused, and unchanged, when they are not there."""
     reservation = living(uow, reservation_id)
     if lines is not None:
         store.apply(uow.connection, store.RELEASE, store.moves_of(reservation.takes))

@@ -1,8 +1,8 @@
 """End reservations: goods leave for good, come back, or their time is over.
 
-Invariants: a reservation ends once, by a change of status under a lock, and stock moves with it in the same transaction.
-OrderCancelled is always answered with StockReleased, also when it comes again or before the order was heard of, because
-the saga waits for it.
+Invariants: a reservation ends once, by a change of status under a lock, and stock moves with it in the same
+transaction. OrderCancelled is always answered with StockReleased, also when it comes again or before the order was
+heard of, because the saga waits for it.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,9 @@ def cancel_orders(uow: UnitOfWork, order_ids: Sequence[str]) -> None:
     known = store.by_order(uow.connection, unique, lock=True)
     _end(uow, list(known.values()), ReservationStatus.CANCELLED)
     # The order may still arrive: a reservation that is cancelled from the start keeps it from taking anything.
-    store.insert_reservations(uow.connection, [_tombstone(uow, order_id) for order_id in unique if order_id not in known])
+    store.insert_reservations(
+        uow.connection, [_tombstone(uow, order_id) for order_id in unique if order_id not in known]
+    )
     for order_id in order_ids:
         held = known[order_id].wanted if order_id in known else {}
         uow.emit(StockReleased(order_id=order_id, items=lines_of(held)))

@@ -58,9 +58,9 @@ def hear_catalog(uow: UnitOfWork, said: Sequence[Stated]) -> None:
     store.save_products(uow.connection, list(touched.values()))
     store.open_stock(uow.connection, [(product_id, DEFAULT_WAREHOUSE) for product_id in levels])
     for product_id, quantity in levels.items():
-        row = store.stock_row(uow.connection, product_id, DEFAULT_WAREHOUSE)
-        assert row is not None
-        _receive(uow, product_id, DEFAULT_WAREHOUSE, max(quantity, row.reserved) - row.on_hand)
+        level = store.stock_row(uow.connection, product_id, DEFAULT_WAREHOUSE)
+        assert level is not None
+        _receive(uow, product_id, DEFAULT_WAREHOUSE, max(quantity, level.reserved) - level.on_hand)
     if touched:
         uow.wake("publish-levels")
 

@@ -34,7 +34,8 @@ def orders_created(uow: UnitOfWork, rows: Sequence[Mapping[str, Any]]) -> None:
 def tell(uow: UnitOfWork, news: Sequence[News]) -> None:
     """Queue an e-mail for each piece of news."""
     rows = [
-        _row(uow, type_=n.type, channel=Channel.EMAIL, once=n.once, order_id=n.order_id, context=n.context) for n in news
+        _row(uow, type_=n.type, channel=Channel.EMAIL, once=n.once, order_id=n.order_id, context=n.context)
+        for n in news
     ]
     store.insert(uow.connection, rows)
     uow.wake("send")

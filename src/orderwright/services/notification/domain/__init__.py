@@ -83,7 +83,9 @@ def render(template: Template, context: Mapping[str, Any]) -> tuple[str, str]:
     except (TemplateError, ArithmeticError, TypeError, ValueError, OverflowError, MemoryError) as error:
         raise Invalid(f"The template {template.name} fails: {type(error).__name__}", problem="template-fails") from None
     if len(subject) + len(body) > MAX_RENDERED:
-        raise Invalid(f"The template {template.name} writes more than {MAX_RENDERED} characters", problem="template-fails")
+        raise Invalid(
+            f"The template {template.name} writes more than {MAX_RENDERED} characters", problem="template-fails"
+        )
     return " ".join(subject.split())[:200], body
 
 

@@ -39,7 +39,9 @@ BUILT_IN: Mapping[str, Template] = {
             "your order {{ order_id }} left us with {{ carrier }}. The tracking number is {{ tracking_number }}.",
         ),
         _template(
-            "order_delivered", "Your order {{ order_id }} has arrived", "your order {{ order_id }} has arrived. Enjoy it!"
+            "order_delivered",
+            "Your order {{ order_id }} has arrived",
+            "your order {{ order_id }} has arrived. Enjoy it!",
         ),
         _template(
             "refund_issued",

@@ -40,7 +40,9 @@ def carriers(settings: NotificationSettings) -> dict[Channel, Carrier]:
 
     ways: dict[Channel, Carrier] = {}
     if settings.smtp_url is not None:
-        ways[Channel.EMAIL] = SmtpCarrier(settings.smtp_url.get_secret_value(), settings.sender, settings.send_timeout_s)
+        ways[Channel.EMAIL] = SmtpCarrier(
+            settings.smtp_url.get_secret_value(), settings.sender, settings.send_timeout_s
+        )
     if settings.sms_url is not None:
         ways[Channel.SMS] = AppriseCarrier(settings.sms_url.get_secret_value(), settings.send_timeout_s)
     if settings.push_url is not None:

@@ -5,6 +5,7 @@ whichever process heard the news.
 """
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Header
@@ -41,11 +42,12 @@ async def _follow(desk: OrderDesk, order: Order, seen: int | None) -> AsyncItera
         version = order.version if seen is None else min(seen, order.version)
         yield ServerSentEvent(status_view(order).model_dump_json(), event="status", id=str(version))
         while True:
-            after = version
-            facts = await desk.kit.units.read(lambda connection: store.history(connection, order.id, after=after))
+            facts = await desk.kit.units.read(partial(store.history, order_id=order.id, after=version))
             for number, fact, at in facts:
                 version = number
-                yield ServerSentEvent(fact_view(number, fact, at).model_dump_json(), event=fact.type.value, id=str(number))
+                yield ServerSentEvent(
+                    fact_view(number, fact, at).model_dump_json(), event=fact.type.value, id=str(number)
+                )
             if facts:
                 order = await _now(desk, order)
                 yield ServerSentEvent(status_view(order).model_dump_json(), event="status", id=str(version))

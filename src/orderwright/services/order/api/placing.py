@@ -43,7 +43,7 @@ async def place_order(
     key: IdempotencyKey = None,
     prefer: Annotated[str | None, Header(description="`respond-async` answers 202 at once (RFC 7240)")] = None,
 ) -> Response:
-    """The answer waits for the reservation; if the inventory has not answered by then the order is kept all the same."""
+    """The answer waits for the reservation; without one in time the order is kept all the same."""
     order = _wanted(body, caller, desk)
     claim = claim_for(request, caller, key)
     if body.payment_method is not None:
@@ -72,7 +72,8 @@ def _wanted(body: OrderBody, caller: Caller, desk: OrderDesk) -> NewOrder:
         raise Forbidden("You can order for yourself only: leave customer_id out, or send your own id")
     if (body.items is None) == (body.amount is None):
         raise Invalid(
-            "Send either items, or an amount without items", errors=[{"loc": ["body", "items"], "msg": "items or amount"}]
+            "Send either items, or an amount without items",
+            errors=[{"loc": ["body", "items"], "msg": "items or amount"}],
         )
     if body.amount is not None and not caller.privileged:
         raise Forbidden("Only staff and services may order an amount: the price of goods is the catalog's")

@@ -72,7 +72,9 @@ async def get_history(order: OwnOrder, desk: Desk, limit: Limit = 50, cursor: Cu
     after = int(cursor or 0)
     found = await desk.kit.units.read(lambda c: store.history(c, order.id, after=after, limit=limit + 1))
     more = len(found) > limit
-    return Page(items=[fact_view(*row) for row in found[:limit]], next_cursor=str(found[limit - 1][0]) if more else None)
+    return Page(
+        items=[fact_view(*row) for row in found[:limit]], next_cursor=str(found[limit - 1][0]) if more else None
+    )
 
 
 @router.get("/orders/{order_id}/saga", summary="The steps of an order's saga")

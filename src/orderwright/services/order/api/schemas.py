@@ -13,7 +13,9 @@ from orderwright.services.order.domain import Fact, Order
 MAX_QUANTITY = 100_000
 
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
-Email = Annotated[str, StringConstraints(max_length=254, pattern=r"^[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+\.[^@\s\x00-\x1f\x7f]+$")]
+Email = Annotated[
+    str, StringConstraints(max_length=254, pattern=r"^[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+\.[^@\s\x00-\x1f\x7f]+$")
+]
 Phone = Annotated[str, StringConstraints(pattern=r"^\+?[0-9 ()/.-]{3,30}$")]
 
 
@@ -55,7 +57,8 @@ class OrderBody(Body):
     amount: PositiveAmount | None = None
     currency: Currency | None = None
     payment_method: dict[str, Any] | None = Field(
-        None, description="How to pay, as in POST /payments; with it the order is charged as soon as its stock is reserved"
+        None,
+        description="How to pay, as in POST /payments; with it the order is charged as soon as its stock is reserved",
     )
     shipping_address: AddressBody | None = None
     customer: ContactBody | None = None

@@ -1,4 +1,5 @@
-"""The cashier stands between our books and the provider: calls it outside of any transaction, and writes down what it said.
+"""The cashier stands between our books and the provider: asks it outside of any transaction, and writes the answer
+down.
 
 Invariants: the first attempt charges; every later one asks first what became of the ones before, and charges again only
 under the same key and only when the provider never heard of it. A call that ends without an answer changes nothing.
@@ -7,6 +8,7 @@ under the same key and only when the provider never heard of it. A call that end
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
+from functools import partial
 
 import structlog
 
@@ -58,7 +60,7 @@ class Cashier:
         due = await self._units.database.write(
             lambda connection: store.claim_due_charges(connection, now, limit=BATCH, lease=charges.LEASE)
         )
-        await self._each([lambda payment=payment: self._resolve(payment) for payment in due])
+        await self._each([partial(self._resolve, payment) for payment in due])
         return len(due) == BATCH
 
     async def work_refunds(self) -> bool:
@@ -67,7 +69,7 @@ class Cashier:
         due = await self._units.database.write(
             lambda connection: store.claim_due_refunds(connection, now, limit=BATCH, lease=charges.LEASE)
         )
-        await self._each([lambda refund=refund: self._give_back(refund) for refund in due])
+        await self._each([partial(self._give_back, refund) for refund in due])
         return len(due) == BATCH
 
     async def _resolve(self, payment: Payment) -> None:
@@ -106,7 +108,9 @@ class Cashier:
                 await self.provider.refund(refund.id, refund.payment_id, refund.amount_minor)
         except (ProviderTimeout, ProviderUnavailable, TimeoutError) as error:
             delay_s = RETRY_EFFECTS.delay_s(refund.attempts + 1, self._ids.jitter()) or 0.0
-            log.warning("refund_postponed", payment_id=refund.payment_id, attempts=refund.attempts + 1, reason=str(error))
+            log.warning(
+                "refund_postponed", payment_id=refund.payment_id, attempts=refund.attempts + 1, reason=str(error)
+            )
             await self._units.run(lambda uow: refunds.postpone(uow, refund.id, delay_s))
             return
         await self._refunded.submit(refund)

@@ -78,7 +78,9 @@ def orders_cancelled(uow: UnitOfWork, order_ids: Sequence[str], *, provider: str
         # A charge that nobody has begun will not be begun; one that was begun is found out about, and given back.
         not_begun = payment.status is PaymentStatus.CHARGING and payment.attempts == 0
         untouched = payment.status is PaymentStatus.PENDING or not_begun
-        desk.put(replace(payment, order_cancelled=True, status=PaymentStatus.CANCELLED if untouched else payment.status))
+        desk.put(
+            replace(payment, order_cancelled=True, status=PaymentStatus.CANCELLED if untouched else payment.status)
+        )
     desk.save()
     for payment in store.by_order(uow.connection, order_ids, lock=True).values():
         if payment.status is PaymentStatus.SUCCESS:

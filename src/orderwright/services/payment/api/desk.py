@@ -53,9 +53,7 @@ class PaymentDesk:
         if isinstance(method, TokenBody):
             return self.provider.describe(method.token)
         if not self.provider.accepts_cards:
-            raise Invalid(
-                f"{self.provider.name} takes no card numbers; send a token", problem="card-data-not-accepted"
-            )
+            raise Invalid(f"{self.provider.name} takes no card numbers; send a token", problem="card-data-not-accepted")
         card = checked_card(method.card_number, method.expiry, method.cvv, self.kit.clock.now())
         [token] = await self.provider.tokenize([card])
         return token

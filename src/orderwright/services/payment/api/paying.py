@@ -125,5 +125,5 @@ async def _checked(desk: PaymentDesk, item: NamedMethodBody) -> Method | NamedMe
     else:
         return Method(item.order_id, item.customer_id, token.token, token.brand, token.last4)
     return NamedMethodView(
-        order_id=item.order_id, ok=False, problem="invalid-payment-method", detail=detail, errors=errors
+        order_id=item.order_id, ok=False, problem="invalid-payment-method", detail=detail, errors=tuple(errors)
     )

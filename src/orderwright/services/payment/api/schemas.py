@@ -107,12 +107,11 @@ class NamedMethodView(View):
     ok: bool
     problem: str | None = None
     detail: str | None = None
-    errors: list[MethodErrorView] = []
+    errors: tuple[MethodErrorView, ...] = ()
 
 
 class NamedMethodsView(View):
     results: list[NamedMethodView]
-
 
 
 FAILURES = {

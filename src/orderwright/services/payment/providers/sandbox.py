@@ -1,8 +1,8 @@
 """The sandbox: a payment provider that behaves like one, with its own books, and takes no real money.
 
-What a card does is decided by its number (docs/reference/sandbox-cards.md). A token carries that decision, the brand and
-the last four digits; the number itself is forgotten at once. Invariant: its books are written by it alone and hold one
-charge a key, so they can be compared with ours.
+What a card does is decided by its number (docs/reference/sandbox-cards.md). A token carries that decision, the brand
+and the last four digits; the number itself is forgotten at once. Invariant: its books are written by it alone and hold
+one charge a key, so they can be compared with ours.
 """
 
 import base64

@@ -1,0 +1,165 @@
+"""What an operator does: migrate, look at dead letters and replay them, make accounts.
+
+It works on the databases themselves, beside a running platform or without one; whatever it changes is changed in one
+transaction, and a running platform takes it up by itself.
+"""
+
+import asyncio
+import getpass
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from rich.console import Console
+from rich.table import Table
+
+from orderwright.cli.plan import load
+from orderwright.kernel import deadletters
+from orderwright.kernel.clock import SystemClock, rfc3339
+from orderwright.kernel.database import Database, open_database
+from orderwright.kernel.errors import ConfigurationError, NotFound
+from orderwright.kernel.feed import Feed
+from orderwright.kernel.ids import SystemIds
+from orderwright.kernel.migrations import current_revision, migrate, newest_revision
+from orderwright.kernel.settings import PlatformSettings
+from orderwright.kernel.unit import UnitOfWork, Units
+from orderwright.services import SERVICES
+from orderwright.services.identity import store as identity
+from orderwright.services.identity.actions import accounts, keys
+from orderwright.services.identity.domain import check_password
+from orderwright.services.identity.settings import IdentitySettings
+
+T = TypeVar("T")
+
+# A console holds no state of ours; it is where this module prints.
+console = Console(highlight=False)
+
+
+@asynccontextmanager
+async def opened(service: str) -> AsyncIterator[Database]:
+    """A service's database, with the schema that this version needs. ConfigurationError when it has another."""
+    database = open_database(PlatformSettings().effective_database_url, service)
+    try:
+        folder = migrations_of(service)
+        revision = await database.read(current_revision)
+        if revision != newest_revision(folder):
+            raise ConfigurationError(
+                f"The {service} database is at revision {revision}; run `orderwright migrate` or start it once"
+            )
+        yield database
+    finally:
+        await database.close()
+
+
+async def migrate_all(service: str | None) -> None:
+    """Bring databases to the newest schema."""
+    settings = PlatformSettings()
+    for name in _chosen(service):
+        database = open_database(settings.effective_database_url, name)
+        try:
+            changed = await migrate(database, migrations_of(name))
+        finally:
+            await database.close()
+        console.print(f"{name:<14}{'migrated' if changed else 'up to date'} ({newest_revision(migrations_of(name))})")
+
+
+async def list_kept(service: str | None, *, retrying: bool) -> None:
+    """Print kept messages, the newest first."""
+    state = deadletters.RETRYING if retrying else deadletters.DEAD
+    table = Table("service", "id", "topic", "key", "attempts", "since", "error", box=None)
+    for name in _chosen(service):
+        async with opened(name) as database:
+            for kept in await database.read(partial(deadletters.listed, state=state)):
+                since = rfc3339(kept.created_at)
+                table.add_row(name, kept.id, kept.topic, kept.key, str(kept.attempts), since, kept.error[:120])
+    console.print(table if table.row_count else f"No {'messages being retried' if retrying else 'dead letters'}.")
+
+
+async def show_kept(message_id: str) -> None:
+    """Print one kept message."""
+    name, kept = await _find(message_id)
+    console.print(f"service   {name}\nstate     {kept.state}\ntopic     {kept.topic}\nkey       {kept.key}")
+    console.print(f"attempts  {kept.attempts}\nerror     {kept.error}", markup=False)
+    for header, value in sorted(kept.headers.items()):
+        console.print(f"  {header}: {value}", markup=False)
+    console.print(kept.body.decode("utf-8", "replace"), markup=False)
+
+
+async def replay_kept(message_ids: Sequence[str]) -> None:
+    """Make dead letters due again."""
+    for message_id in message_ids:
+        name, _ = await _find(message_id)
+        now = SystemClock().now()
+        async with opened(name) as database:
+            replayed = await database.write(partial(deadletters.replay, message_ids=[message_id], now=now))
+        console.print(f"{message_id}  {'is tried again within seconds' if replayed else 'is no dead letter any more'}")
+
+
+async def add_account(email: str, roles: Sequence[str]) -> None:
+    """Make an account; the password comes from the keyboard or from standard input, never from the command line."""
+    password = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+    check_password(password, email)
+    if len(password) < 8:
+        raise ConfigurationError("A password has at least 8 characters")
+    password_hash = await asyncio.to_thread(accounts.hash_password, password, IdentitySettings())
+    account = await _in_identity(
+        partial(accounts.create_account, email=email.lower(), password_hash=password_hash, roles=roles)
+    )
+    console.print(f"{account.id}  {account.email}  {', '.join(account.roles)}")
+
+
+async def set_account_roles(email: str, roles: Sequence[str]) -> None:
+    """Give an account exactly these roles."""
+
+    def work(uow: UnitOfWork) -> Sequence[str]:
+        known = identity.credentials(uow.connection, email.lower())
+        if known is None:
+            raise NotFound(f"There is no account {email}")
+        return accounts.set_roles(uow, known[0].id, roles).roles
+
+    console.print(f"{email}  {', '.join(await _in_identity(work))}")
+
+
+async def list_accounts() -> None:
+    """Print accounts."""
+    async with opened("identity") as database:
+        found = await database.read(partial(identity.listed, text=None, after=None, limit=1000))
+    for account in found:
+        disabled = "  disabled" if account.disabled else ""
+        console.print(f"{account.id}  {account.email:<32}{', '.join(account.roles)}{disabled}", soft_wrap=True)
+
+
+async def rotate_signing_keys() -> None:
+    """Sign with a new key from now on."""
+    key_id = await _in_identity(partial(keys.rotate, settings=IdentitySettings()))
+    console.print(f"Tokens are signed with {key_id} now.")
+
+
+def migrations_of(service: str) -> Path:
+    """Where a service's migrations are."""
+    module = load(SERVICES[service]).__module__
+    return Path(sys.modules[module].__file__ or "").parent / "migrations"
+
+
+async def _in_identity(work: Callable[[UnitOfWork], T]) -> T:
+    async with opened("identity") as database:
+        return await Units("identity", database, SystemClock(), SystemIds(), Feed()).run(work)
+
+
+async def _find(message_id: str) -> tuple[str, deadletters.KeptMessage]:
+    for name in SERVICES:
+        async with opened(name) as database:
+            try:
+                return name, await database.read(partial(deadletters.shown, message_id=message_id))
+            except NotFound:
+                continue
+    raise NotFound(f"No service keeps a message {message_id}")
+
+
+def _chosen(service: str | None) -> list[str]:
+    if service is not None and service not in SERVICES:
+        raise ConfigurationError(f"There is no service {service!r}; there are {', '.join(SERVICES)}")
+    return [service] if service else list(SERVICES)
