@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orderwright.kernel import context
 from orderwright.kernel.clock import Clock
-from orderwright.kernel.errors import BusinessError, TooLarge, Unavailable
+from orderwright.kernel.errors import BusinessError, NotFound, TooLarge, Unavailable
 from orderwright.kernel.ids import Ids
 from orderwright.kernel.problems import of_business_error, problem_response
 from orderwright.kernel.telemetry import Metrics
@@ -73,6 +73,8 @@ class Edge:
     async def _answer(self, scope: Scope, receive: Receive, exchange: "_Exchange") -> None:
         timeout_s = None if scope["path"].endswith(UNTIMED) else self._timeout_s
         try:
+            if "\x00" in scope["path"]:
+                raise NotFound("There is no such address")
             async with asyncio.timeout(timeout_s):
                 await self._app(scope, receive, exchange.send)
         except BusinessError as error:

@@ -4,6 +4,7 @@ Invariants: every consumer has joined its group before the first relay sends; th
 process owns a data folder (a lock file says which), because the in-process broker lives in that process alone.
 """
 
+import asyncio
 import fcntl
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -70,7 +71,7 @@ class Platform:
         self._clock: Clock = clock or SystemClock()
         self._ids: Ids = ids or SystemIds()
         self._metrics = Metrics()
-        self._broker = open_broker(settings.broker_url)
+        self.broker = open_broker(settings.broker_url)
         self._remote: dict[str, HttpPeer] = {}
         self._lock: IO[Any] | None = None
 
@@ -99,14 +100,13 @@ class Platform:
         for runtime in self.runtimes.values():
             runtime.stopping = True
         await self._clock.sleep(self.settings.drain_s)
-        for door in reversed(self.doors.values()):
-            await door.shut()
+        await asyncio.gather(*(door.shut() for door in self.doors.values()))
         if self.gateway is not None:
             await self.gateway.stop()
         await _stop_all(list(self.runtimes.values()))
         for peer in self._remote.values():
             await peer.close()
-        await self._broker.close()
+        await self.broker.close()
         if self._lock is not None:
             self._lock.close()
 
@@ -117,7 +117,7 @@ class Platform:
             manifest,
             name,
             database=open_database(self.settings.effective_database_url, name),
-            broker=self._broker,
+            broker=self.broker,
             peers=peers,
             platform=self.settings.model_copy(update={"service_secret": SecretStr(secret)}),
             clock=self._clock,

@@ -19,13 +19,14 @@ BUILT_IN: Mapping[str, Template] = {
             "order_confirmation",
             "Your order {{ order_id }} is confirmed",
             "thank you for your order {{ order_id }}. It is paid and will leave us soon.\n"
-            "{% for item in items %}\n  {{ item.quantity }} x {{ item.product_id }} at {{ item.price }} {{ currency }}{% endfor %}\n"
+            "{% for item in items %}\n"
+            "  {{ item.quantity }} x {{ item.product_id }} at {{ item.price }} {{ currency }}{% endfor %}\n"
             "\nTotal: {{ total }} {{ currency }}",
         ),
         _template(
             "payment_failed",
             "The payment for your order {{ order_id }} failed",
-            "the payment of {{ total }} {{ currency }} for your order {{ order_id }} did not go through ({{ reason }}).\n"
+            "the payment of {{ total }} {{ currency }} for your order {{ order_id }} did not go through: {{ reason }}.\n"
             "You have not been charged, and the order is cancelled.",
         ),
         _template(

@@ -1,0 +1,168 @@
+"""A shop to tell stories about: the whole platform on real ports, and a witness who hears every event.
+
+Nothing is replaced. Time is real here, so stories wait for what must come true, with a deadline, and never for a
+length of time.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from orderwright.cli import goods
+from orderwright.cli.plan import make_plan
+from orderwright.contracts import EVENTS
+from orderwright.kernel.broker import Delivery
+from orderwright.kernel.platform import GATEWAY, Platform
+from orderwright.kernel.settings import PlatformSettings
+from orderwright.services import PORTS
+
+GOOD_CARD = {"type": "credit_card", "card_number": "4111111111111111", "expiry": "12/35", "cvv": "123"}
+DECLINED_CARD = {**GOOD_CARD, "card_number": "4000000000000002"}
+DEADLINE_S = 10.0
+
+
+class Shop:
+    """The platform with its demo goods and people."""
+
+    def __init__(self, platform: Platform, logins: dict[str, dict[str, str]]) -> None:
+        self.platform = platform
+        self.logins = logins
+        self.heard: list[Delivery] = []
+        self.tokens: dict[str, str] = {}
+        self.ids: dict[str, str] = {}
+        self._client = httpx2.AsyncClient(timeout=20, trust_env=False, limits=httpx2.Limits(max_connections=300))
+
+    def url(self, service: str) -> str:
+        """Where a service listens."""
+        return self.platform.doors[service].address
+
+    async def call(
+        self,
+        service: str,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        role: str | None = "customer",
+        headers: dict[str, str] | None = None,
+        content: bytes | None = None,
+    ) -> httpx2.Response:
+        """Send a request to a service's own port, or to the gateway."""
+        sent = dict(headers or {})
+        if role is not None:
+            sent["Authorization"] = f"Bearer {await self.token(role)}"
+        if content is not None:
+            sent.setdefault("Content-Type", "application/json")
+            return await self._client.request(method, f"{self.url(service)}{path}", content=content, headers=sent)
+        return await self._client.request(method, f"{self.url(service)}{path}", json=body, headers=sent)
+
+    async def token(self, role: str) -> str:
+        """An access token for a role of the demo, or for a customer that was registered here."""
+        if role not in self.tokens:
+            answer = await self._client.post(f"{self.url('identity')}/login", json=self.logins[role])
+            assert answer.status_code == 200, answer.text
+            self.tokens[role] = answer.json()["access_token"]
+            me = await self.call("identity", "GET", "/me", role=role)
+            self.ids[role] = me.json()["id"]
+        return self.tokens[role]
+
+    async def register(self, name: str) -> str:
+        """A new customer, who is then a role of that name; answers the id."""
+        self.logins[name] = {"email": f"{name}@example.com", "password": f"correct horse {name}"}
+        answer = await self._client.post(f"{self.url('identity')}/register", json=self.logins[name])
+        assert answer.status_code == 201, answer.text
+        await self.token(name)
+        return self.ids[name]
+
+    async def order(self, items: list[tuple[str, int]], *, role: str = "customer", **more: Any) -> dict[str, Any]:
+        """Place an order at the gateway; it must be accepted."""
+        lines = [{"product_id": product, "quantity": quantity} for product, quantity in items]
+        answer = await self.call(GATEWAY, "POST", "/api/v1/orders", {"items": lines, **more}, role=role)
+        assert answer.status_code == 201, answer.text
+        order: dict[str, Any] = answer.json()
+        return order
+
+    async def status_of(self, order_id: str) -> str:
+        """An order's status now."""
+        answer = await self.call("order", "GET", f"/orders/{order_id}", role="staff")
+        return str(answer.json()["status"])
+
+    async def until_order_is(self, order_id: str, status: str) -> dict[str, Any]:
+        """Wait until an order has that status."""
+
+        async def there() -> bool:
+            return await self.status_of(order_id) == status
+
+        await until(there, f"order {order_id} is {status}")
+        answer = await self.call("order", "GET", f"/orders/{order_id}", role="staff")
+        order: dict[str, Any] = answer.json()
+        return order
+
+    async def until_heard(self, topic: str, key: str) -> dict[str, Any]:
+        """Wait for an event; answers its body as it was on the wire."""
+
+        def found() -> list[dict[str, Any]]:
+            return [json.loads(d.body) for d in self.heard if d.topic == topic and d.key == key]
+
+        async def there() -> bool:
+            return bool(found())
+
+        await until(there, f"{topic} of {key}")
+        return found()[-1]
+
+    async def stock(self, product_id: str) -> dict[str, Any]:
+        """A product's stock now."""
+        answer = await self.call("inventory", "GET", f"/products/{product_id}/stock", role=None)
+        level: dict[str, Any] = answer.json()
+        return level
+
+    async def witness(self) -> None:
+        """Hear everything that is said."""
+        subscription = await self.platform.broker.subscribe("witness", [event.topic for event in EVENTS])
+        while deliveries := await subscription.receive():
+            self.heard.extend(deliveries)
+            await subscription.acknowledge(deliveries)
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+
+async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
+    """Wait for `condition`; fails, naming `what`, when it has not come true in time."""
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            while not await condition():
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"In {DEADLINE_S} s it did not come true that {what}") from None
+
+
+@asynccontextmanager
+async def open_shop(folder: Path) -> AsyncIterator[Shop]:
+    """The platform, running on free ports with its data in `folder`."""
+    settings = PlatformSettings(data_dir=folder, stop_timeout_s=2)
+    platform = Platform(make_plan(list(PORTS), settings, ports={}), settings)
+    await platform.start()
+    shop = Shop(platform, await goods.stock_up(platform))
+    witness = asyncio.create_task(shop.witness())
+    try:
+        await until(lambda: _has_goods(shop), "the inventory has the demo's goods")
+        yield shop
+    finally:
+        await shop.close()
+        await platform.stop()
+        witness.cancel()
+        await asyncio.gather(witness, return_exceptions=True)
+
+
+async def _has_goods(shop: Shop) -> bool:
+    answers = [
+        await shop.call("inventory", "GET", f"/products/{product}/stock", role=None)
+        for product in ("product-123", "product-456", "product-789", "paper-009")
+    ]
+    return all(answer.status_code == 200 for answer in answers)
