@@ -89,6 +89,12 @@ def record_failure(
     )
 
 
+def release(connection: sa.Connection, now: datetime) -> None:
+    """Nobody is trying anything: right when this process is the only one that could, at its start."""
+    leased = (kept_messages.c.state == RETRYING) & (kept_messages.c.next_attempt_at > now)
+    connection.execute(sa.update(kept_messages).where(leased).values(next_attempt_at=now))
+
+
 def remove(connection: sa.Connection, message_id: str) -> None:
     """The message was handled; called in the transaction that handled it."""
     connection.execute(sa.delete(kept_messages).where(kept_messages.c.id == message_id))

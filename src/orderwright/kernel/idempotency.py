@@ -106,6 +106,12 @@ def store(connection: sa.Connection, claim: Claim, answer: Answer) -> None:
     connection.execute(_update(claim).values(status=answer.status, media_type=answer.media_type, body=answer.body))
 
 
+def release(connection: sa.Connection, now: datetime) -> None:
+    """No request is running: right when this process is the only one that could run one, at its start."""
+    keys = idempotency_keys
+    connection.execute(sa.update(keys).where(keys.c.status.is_(None)).values(lease_until=now))
+
+
 def forget(connection: sa.Connection, now: datetime, *, limit: int = 1000) -> int:
     """Remove up to `limit` keys that are past their time; answers how many."""
     keys = idempotency_keys

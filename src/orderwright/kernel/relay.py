@@ -55,8 +55,6 @@ class Relay:
                 return
 
     async def run_forever(self) -> None:
-        if self._database.exclusive:
-            await self._database.write(partial(outbox.release, now=self._clock.now()))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._send_what_is_handed_over(tasks))
             tasks.create_task(self._forget_what_was_sent())

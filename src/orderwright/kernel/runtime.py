@@ -8,6 +8,7 @@ acknowledge, send, close.
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
+import sqlalchemy as sa
 import structlog
 from fastapi import FastAPI
 from starlette.types import ASGIApp
@@ -84,6 +85,8 @@ class Runtime:
         """Bring the database up to date and join the broker's group."""
         if await migrate(self.database, self.service.migrations):
             log.info("migrated", service=self.service.name)
+        if self.database.exclusive:
+            await self.database.write(self._release_leases)
         if self.service.consumes:
             await self.consumer.subscribe()
 
@@ -114,6 +117,13 @@ class Runtime:
         for hook in self.service.on_stop:
             await hook()
         await self.database.close()
+
+    def _release_leases(self, connection: sa.Connection) -> None:
+        """What a crash left leased is nobody's: there is no other process that could be at work on it."""
+        now = self._clock.now()
+        outbox.release(connection, now)
+        idempotency.release(connection, now)
+        deadletters.release(connection, now)
 
     def _make_api(self, peers: Peers, platform: PlatformSettings) -> FastAPI:
         pings = {"database": self.database.ping, "broker": self._broker.ping, **self.service.pings}

@@ -26,5 +26,5 @@ def assemble(kit: Kit) -> Service:
         desk=NotificationDesk(kit.units),
         consumes=handlers(kit.platform.currency),
         jobs=(Job("send", office.send_due, LOOK_EVERY_S),),
-        on_start=(office.release_kept,),
+        on_start=(office.take_up,),
     )

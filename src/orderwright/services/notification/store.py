@@ -57,6 +57,13 @@ def record(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None
     )
 
 
+def release(connection: sa.Connection, now: datetime) -> None:
+    """Nobody is sending anything: right when this process is the only one that could, at its start."""
+    leased = notifications.c.next_attempt_at.is_not(None)
+    queued = notifications.c.status == NotificationStatus.QUEUED.value
+    connection.execute(sa.update(notifications).where(queued, leased).values(next_attempt_at=now))
+
+
 def release_kept(connection: sa.Connection, channels: Sequence[str], now: datetime) -> int:
     """There is a way to send now: what was kept for want of one is due; answers how many."""
     statement = sa.update(notifications).where(

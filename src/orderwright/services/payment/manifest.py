@@ -47,6 +47,6 @@ def assemble(kit: Kit) -> Service:
             Job("refund", cashier.work_refunds, LOOK_EVERY_S),
             Job("forget-methods", forget_methods, FORGET_EVERY_S),
         ),
-        on_start=(provider.start,),
+        on_start=(provider.start, cashier.take_up),
         on_stop=(provider.close,),
     )

@@ -67,6 +67,13 @@ def claim_due_charges(connection: sa.Connection, now: datetime, *, limit: int, l
     return claimed
 
 
+def release(connection: sa.Connection, now: datetime) -> None:
+    """Nobody is asking the provider anything: right when this process is the only one that could, at its start."""
+    charging = payments.c.status == PaymentStatus.CHARGING.value
+    connection.execute(sa.update(payments).where(charging).values(next_attempt_at=now))
+    connection.execute(sa.update(refunds).where(refunds.c.status == "pending").values(next_attempt_at=now))
+
+
 def try_again_at(connection: sa.Connection, payment_id: str, at: datetime) -> bool:
     """Ask the provider again then; answers whether the charge is still undecided."""
     statement = sa.update(payments).where(

@@ -50,10 +50,13 @@ class PostOffice:
         self._carriers = carriers
         self._backoff = Backoff(first_s=2, factor=4, max_s=3600, attempts=settings.attempts)
 
-    async def release_kept(self) -> None:
-        """At the start: what was kept for want of a way out is sent, where there is one now."""
+    async def take_up(self) -> None:
+        """At the start: what was kept for want of a way out is sent where there is one now; so is what a crash left."""
         now, channels = self._kit.clock.now(), [channel.value for channel in self._carriers]
-        await self._kit.units.database.write(lambda connection: store.release_kept(connection, channels, now))
+        database = self._kit.units.database
+        await database.write(lambda connection: store.release_kept(connection, channels, now))
+        if database.exclusive:
+            await database.write(lambda connection: store.release(connection, now))
 
     async def send_due(self) -> bool:
         """Send what is due; answers whether more may be."""

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
+import jinja2
 from jinja2 import ChainableUndefined, TemplateError, TemplateSyntaxError
 from jinja2.sandbox import SandboxedEnvironment
 
@@ -76,10 +78,9 @@ def checked(template: Template) -> Template:
 
 def render(template: Template, context: Mapping[str, Any]) -> tuple[str, str]:
     """(subject, body). Invalid when the template cannot be carried out."""
-    environment = _environment()
     try:
-        subject = environment.from_string(template.subject).render(context)
-        body = environment.from_string(template.body).render(context)
+        subject = _compiled(template.subject).render(context)
+        body = _compiled(template.body).render(context)
     except (TemplateError, ArithmeticError, TypeError, ValueError, OverflowError, MemoryError) as error:
         raise Invalid(f"The template {template.name} fails: {type(error).__name__}", problem="template-fails") from None
     if len(subject) + len(body) > MAX_RENDERED:
@@ -87,6 +88,12 @@ def render(template: Template, context: Mapping[str, Any]) -> tuple[str, str]:
             f"The template {template.name} writes more than {MAX_RENDERED} characters", problem="template-fails"
         )
     return " ".join(subject.split())[:200], body
+
+
+@lru_cache(maxsize=128)
+def _compiled(text: str) -> jinja2.Template:
+    # Compiling costs a hundred times what rendering does, and the same few texts are used all the time.
+    return _environment().from_string(text)
 
 
 def _environment() -> SandboxedEnvironment:

@@ -26,7 +26,7 @@ BUILT_IN: Mapping[str, Template] = {
         _template(
             "payment_failed",
             "The payment for your order {{ order_id }} failed",
-            "the payment of {{ total }} {{ currency }} for your order {{ order_id }} did not go through: {{ reason }}.\n"
+            "the payment of {{ total }} {{ currency }} for your order {{ order_id }} did not work: {{ reason }}.\n"
             "You have not been charged, and the order is cancelled.",
         ),
         _template(

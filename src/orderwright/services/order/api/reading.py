@@ -50,7 +50,7 @@ async def list_orders(
 @router.get("/orders/customer/{customer_id}", summary="A customer's orders, the newest first")
 async def orders_of_customer(customer_id: str, caller: AnyCaller, desk: Desk, limit: Limit = 50) -> list[OrderView]:
     if not caller.may_act_for(customer_id):
-        raise NotFound(f"There is no customer {customer_id}")
+        raise NotFound("There is no such customer")
     found = await desk.kit.units.read(lambda connection: store.of_customer(connection, customer_id, limit=limit))
     return [order_view(order) for order in found]
 

@@ -45,6 +45,12 @@ class Cashier:
         self._outcomes: Gathered[tuple[str, Outcome], Payment] = Gathered(self._record)
         self._refunded: Gathered[Refund, None] = Gathered(self._record_refunds)
 
+    async def take_up(self) -> None:
+        """At the start: what a crash left under way is taken up at once, if nobody else can be at work on it."""
+        if self._units.database.exclusive:
+            now = self._clock.now()
+            await self._units.database.write(lambda connection: store.release(connection, now))
+
     async def charge(self, payment: Payment, *, timeout_s: float) -> Payment | None:
         """Take the money for a charge that was just begun; None when the outcome is not known in time."""
         assert payment.method_token is not None

@@ -34,6 +34,8 @@ router = APIRouter(route_class=ExactRoute, tags=["payments"])
 
 POLL_S = 0.2
 
+_METHOD: TypeAdapter[CardBody | TokenBody] = TypeAdapter(MethodBody)
+
 
 @router.post(
     "/payments",
@@ -114,7 +116,7 @@ async def _located(desk: PaymentDesk, method: CardBody | TokenBody) -> Token:
 
 async def _checked(desk: PaymentDesk, item: NamedMethodBody) -> Method | NamedMethodView:
     try:
-        method = TypeAdapter[CardBody | TokenBody](MethodBody).validate_python(item.payment_method)
+        method = _METHOD.validate_python(item.payment_method)
         token = await desk.token_for(method)
     except ValidationError as error:
         errors = [MethodErrorView(loc=list(one["loc"]), msg=one["msg"]) for one in error.errors()]
