@@ -3,6 +3,7 @@
 Invariant: an answer that a route can give is in the document; the generated tests of the whole API rely on it.
 """
 
+import re
 from typing import Any
 
 from fastapi import FastAPI
@@ -20,6 +21,7 @@ WITH_BODY = {
     422: "The content breaks a rule",
 }
 WITH_QUERY = {422: "A parameter breaks a rule"}
+WITH_CURSOR = {400: "The cursor is not one that was given out"}
 WITH_EFFECT = {409: "The current state does not allow this"}
 
 
@@ -40,6 +42,14 @@ def document(app: FastAPI) -> dict[str, Any]:
     return app.openapi_schema
 
 
+def methods_of(app: FastAPI, path: str) -> list[str]:
+    """Every method that `path` has, for the Allow header (RFC 9110, section 10.2.1)."""
+    for template, methods in document(app)["paths"].items():
+        if re.fullmatch(re.sub(r"\{[^}]+\}", "[^/]+", template), path):
+            return sorted(method.upper() for method in methods)
+    return []
+
+
 def _add_problems(path: str, method: str, operation: dict[str, Any]) -> None:
     possible = dict(ALWAYS)
     if operation.get("security"):
@@ -48,6 +58,8 @@ def _add_problems(path: str, method: str, operation: dict[str, Any]) -> None:
         possible |= WITH_PATH
     if operation.get("parameters"):
         possible |= WITH_QUERY
+    if any(parameter["name"] == "cursor" for parameter in operation.get("parameters", ())):
+        possible |= WITH_CURSOR
     if method != "get":
         possible |= WITH_EFFECT
     if "requestBody" in operation:

@@ -3,7 +3,7 @@
 Invariant: an answer says what was wrong and where, and never repeats what was sent, because that may be a card number.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -77,8 +77,12 @@ def of_business_error(error: BusinessError) -> Response:
     )
 
 
-def add_problem_handlers(app: FastAPI) -> None:
-    """Have `app` answer every error with a problem document."""
+Allowed = Callable[[str], Sequence[str]]
+"""The methods that a path has."""
+
+
+def add_problem_handlers(app: FastAPI, allowed: Allowed | None = None) -> None:
+    """Have `app` answer every error with a problem document; with `allowed`, 405 names every method of the path."""
 
     async def on_business_error(_request: Request, error: Exception) -> Response:
         assert isinstance(error, BusinessError)
@@ -88,10 +92,17 @@ def add_problem_handlers(app: FastAPI) -> None:
         log.warning("database_unavailable", reason=str(error))
         return of_business_error(Unavailable("The service's database does not answer; try again shortly"))
 
+    async def on_http_exception(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        headers = dict(error.headers or {})
+        if error.status_code == 405 and allowed is not None and (methods := allowed(request.url.path)):
+            headers["Allow"] = ", ".join(methods)
+        return _of_http_exception(error, headers)
+
     app.add_exception_handler(BusinessError, on_business_error)
     app.add_exception_handler(DatabaseUnavailable, on_database_away)
     app.add_exception_handler(RequestValidationError, _on_invalid)
-    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(HTTPException, on_http_exception)
 
 
 async def _on_invalid(_request: Request, error: Exception) -> Response:
@@ -104,8 +115,7 @@ async def _on_invalid(_request: Request, error: Exception) -> Response:
     return problem_response(422, problem, "The content breaks a rule", f"Look at: {where}", errors=errors)
 
 
-async def _on_http_exception(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
+def _of_http_exception(error: HTTPException, headers: Mapping[str, str]) -> Response:
     names = {404: "not-found", 405: "method-not-allowed"}
     title = {404: "There is no such thing here", 405: "This method is not for this address"}
     return problem_response(
@@ -113,5 +123,5 @@ async def _on_http_exception(_request: Request, error: Exception) -> Response:
         names.get(error.status_code, "http-error"),
         title.get(error.status_code, str(error.detail)),
         str(error.detail),
-        headers=error.headers,
+        headers=headers,
     )

@@ -171,7 +171,7 @@ async def finish(
 def create_app(title: str, description: str, *, routers: Sequence[Any], version: str) -> FastAPI:
     """A FastAPI application with the platform's error answers and documents."""
     app = FastAPI(title=title, description=description, version=version, redirect_slashes=False)
-    add_problem_handlers(app)
+    add_problem_handlers(app, lambda path: openapi.methods_of(app, path))
     for router in routers:
         app.include_router(router)
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
