@@ -1,58 +1,84 @@
-# Everything that is done here, by name. `make` lists it.
+# Everything that is done here, by name; `make` lists it. A first call sets up .venv, a later one finds it ready.
+
 PYTHON ?= python3
+ARGS ?=
+
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP_RUN := $(VENV)/.ready-to-run
-STAMP_DEV := $(VENV)/.ready-to-develop
+CODE := $(wildcard src tests tools bench)
+
+# Stamps: each is as new as the last time that it was true.
+TOOLS := $(VENV)/.tools
+RUNNABLE := $(VENV)/.runnable
+TESTABLE := $(VENV)/.testable
+
+COMPILE = $(BIN)/uv pip compile -q --python $(BIN)/python --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
+
+# Leaves in .venv what $(1) and the tools' list say, nothing else, and orderwright itself as it is in src.
+# uv does it in seconds; where it does not reach the registry, pip may, because pip knows this machine's mirrors.
+define install
+	@$(BIN)/uv pip sync -q --python $(BIN)/python --require-hashes requirements/setup.txt $(1) 2>$(VENV)/uv.log \
+		|| { echo "uv could not ($(VENV)/uv.log says why); trying pip, which takes longer …"; \
+			$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $(1); }
+	@$(BIN)/uv pip install -q --python $(BIN)/python --offline --no-deps --no-build-isolation --editable .
+endef
 
 .DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
 .PHONY: help run demo test check fmt setup lock clean
 
-help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
+help: ## List what can be done
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s%s\n", $$1, $$2 }'
 
-run: $(STAMP_RUN) ## Start the whole platform with a demo catalog; Ctrl-C stops it
+run: $(RUNNABLE) ## Start the whole platform with a demo catalog; Ctrl-C stops it
 	@exec $(BIN)/orderwright up --demo
 
-demo: $(STAMP_RUN) ## Place one order and watch every step of it
+demo: $(RUNNABLE) ## Place one order and watch every step of it
 	@exec $(BIN)/orderwright demo
 
-test: $(STAMP_DEV) ## Run all tests; uses each real server that it finds
-	@$(BIN)/pytest
+test: $(TESTABLE) ## Run the tests (some of them: make test ARGS="-k saga"); says which servers took part
+	@$(BIN)/pytest $(ARGS)
 
-check: $(STAMP_DEV) ## Check format, lint, types and imports
-	@$(BIN)/ruff format --check src tests
-	@$(BIN)/ruff check src tests
+check: $(TESTABLE) ## Check format, lint, types and imports
+	@$(BIN)/ruff format --check $(CODE)
+	@$(BIN)/ruff check $(CODE)
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/lint-imports --no-logo --no-cache
 
-fmt: $(STAMP_DEV) ## Format the code
-	@$(BIN)/ruff format src tests
-	@$(BIN)/ruff check --fix src tests
+fmt: $(TESTABLE) ## Format the code, and mend what the linter can mend
+	@$(BIN)/ruff check --fix --exit-zero --quiet $(CODE)
+	@$(BIN)/ruff format $(CODE)
 
-setup: $(STAMP_DEV) ## Install everything into .venv
+setup: $(TESTABLE) ## Install everything into .venv, as run, test and check do when they need it
+	@echo "$(VENV) is ready"
 
-lock: $(STAMP_DEV) ## Pin the newest versions that fit together, with their hashes
-	@$(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-header --no-annotate \
-		pyproject.toml -o requirements/runtime.txt
-	@$(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-header --no-annotate \
-		--extra dev -c requirements/runtime.txt pyproject.toml -o requirements/dev.txt
+lock: $(TOOLS) ## Pin the newest versions that fit together, with their hashes
+	@$(COMPILE) --upgrade pyproject.toml --group dev -o requirements/dev.txt
+	@$(COMPILE) --upgrade pyproject.toml -c requirements/dev.txt -o requirements/runtime.txt
+	@$(COMPILE) --upgrade --group setup -c requirements/dev.txt -o requirements/setup.txt
 
-clean: ## Remove what was installed and made here; data in .orderwright stay
-	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## Remove what was installed and made here; the data in .orderwright stay
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .schemathesis build dist
 
-$(VENV)/bin/python:
+$(TOOLS): requirements/setup.txt
+	@command -v $(PYTHON) >/dev/null \
+		|| { echo "There is no $(PYTHON) here. orderwright needs Python 3.11 or newer: make PYTHON=/path/to/python3 …"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		|| { echo "orderwright needs Python 3.11 or newer; say which: make $(MAKECMDGOALS) PYTHON=/path/to/python3"; exit 1; }
-	@echo "Setting up $(VENV) (once) …"
-	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing; on Debian: apt install python3-venv"; exit 1; }
-
-$(STAMP_RUN): requirements/runtime.txt pyproject.toml | $(VENV)/bin/python
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/runtime.txt
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e . 2>/dev/null \
-		|| $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
+		|| { echo "$$($(PYTHON) --version 2>&1) is too old. orderwright needs Python 3.11 or newer: make PYTHON=/path/to/python3 …"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+		|| { echo "$(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@echo "Setting up $(VENV) …"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/setup.txt
 	@touch $@
 
-$(STAMP_DEV): requirements/dev.txt $(STAMP_RUN)
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
+# Installing what it takes to run takes away what it takes to test.
+$(RUNNABLE): requirements/runtime.txt pyproject.toml $(TOOLS)
+	@rm -f $(TESTABLE)
+	$(call install,requirements/runtime.txt)
 	@touch $@
+
+$(TESTABLE): requirements/dev.txt pyproject.toml $(TOOLS)
+	$(call install,requirements/dev.txt)
+	@touch $(RUNNABLE) $@

@@ -1,32 +1,68 @@
-"""What all tests share: fast password hashes, quiet logs, and the closing table of what was exercised for real."""
+"""What all tests share: fast password hashes, quiet logs, and a closing table of the servers that took part.
 
-from collections.abc import Iterator
+The table tells what happened, not what was meant to: each server has one place through which whoever uses it must go,
+and that place notes that it was reached.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from pkgutil import resolve_name
+from typing import Any
 
 import pytest
 
 from orderwright.kernel.telemetry import configure_logs
 
-EXERCISED = (
-    ("SQLite", "exercised"),
-    ("in-process broker", "exercised"),
-    ("SMTP server (aiosmtpd on a loopback socket)", "exercised"),
-    ("PostgreSQL, Redis, RabbitMQ, Kafka, browser", "not exercised: nothing here speaks to them yet"),
-)
+PASSED_BY_ALL = {
+    "SQLite": "orderwright.kernel.databases.sqlite:SqliteDatabase.write",
+    "in-process broker": "orderwright.kernel.brokers.memory:MemoryBroker.publish",
+    "HTTP servers (uvicorn, real sockets)": "orderwright.kernel.server:Door.open",
+    "SMTP server (aiosmtpd, real sockets)": "aiosmtpd.smtp:SMTP.connection_made",
+}
+"""Where nobody gets past who uses a server."""
+
+NOT_SUPPORTED_YET = ("PostgreSQL", "Redis", "RabbitMQ", "Kafka", "browser")
+
+reached: set[str] = set()
 
 
 @pytest.fixture(autouse=True)
-def cheap_and_quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def cheap_and_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """Argon2 as cheap as it can be, limits that do not get in the way, and warnings only in the log."""
     monkeypatch.setenv("ORDERWRIGHT_IDENTITY_ARGON2_MEMORY_KIB", "8")
     monkeypatch.setenv("ORDERWRIGHT_IDENTITY_ARGON2_TIME_COST", "1")
     for name in ("CALLER", "ADDRESS", "LOGIN"):
         monkeypatch.setenv(f"ORDERWRIGHT_GATEWAY_{name}_PER_MINUTE", "0")
     configure_logs(form="json", level="error")
-    yield
 
 
+def pytest_collection_finish() -> None:
+    """Have each place note that it was reached."""
+    for server, place in PASSED_BY_ALL.items():
+        owner, _, name = place.rpartition(".")
+        try:
+            there = resolve_name(owner)
+            setattr(there, name, _noting(server, getattr(there, name)))
+        except (AttributeError, ImportError) as error:
+            raise pytest.UsageError(
+                f"tests/conftest.py: {place} is not there to tell of the {server}: {error}"
+            ) from error
+
+
+def _noting(server: str, original: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(original)
+    def noting(*args: Any, **kwargs: Any) -> Any:
+        reached.add(server)
+        return original(*args, **kwargs)
+
+    return noting
+
+
+@pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say which real parts took part."""
-    terminalreporter.write_sep("-", "real parts")
-    for name, state in EXERCISED:
-        terminalreporter.write_line(f"{name:<48}{state}")
+    """Say which servers took part, above pytest's own last line."""
+    terminalreporter.write_sep("-", "servers")
+    states = {server: "exercised" if server in reached else "not exercised in this run" for server in PASSED_BY_ALL}
+    states |= dict.fromkeys(NOT_SUPPORTED_YET, "not exercised (not supported yet)")
+    for server, state in states.items():
+        terminalreporter.write_line(f"{server:<40}{state}")

@@ -1,7 +1,7 @@
 """The process is killed without warning while 500 orders run, and started again; then everything must add up.
 
-What the clients were told is written down by them. The services' own databases and the sandbox provider's books are read
-at the end, and judged against it.
+What the clients were told is written down by them. The services' own databases and the sandbox provider's books are
+read at the end, and judged against it.
 """
 
 import asyncio
@@ -144,7 +144,12 @@ async def _until_all_ended(folder: Path) -> None:
     async with asyncio.timeout(60):
         while any(
             _rows(folder, service, query) != [(0,)]
-            for service, query in (("order", undecided), ("payment", unpaid_back), ("order", untold), ("payment", untold))
+            for service, query in (
+                ("order", undecided),
+                ("payment", unpaid_back),
+                ("order", untold),
+                ("payment", untold),
+            )
         ):
             await asyncio.sleep(0.2)
         # Shipping and notification hear of an order's end last.
@@ -182,7 +187,9 @@ def _judge_money(folder: Path) -> None:
         assert captured == charged.get(payment, 0), f"our books and the provider's differ for {payment}"
         assert refunded == back.get(payment, 0)
         kept = captured - refunded
-        assert (kept > 0) == (orders[order_id] == "completed"), f"order {order_id} is {orders[order_id]}, {kept} are kept"
+        assert (kept > 0) == (orders[order_id] == "completed"), (
+            f"order {order_id} is {orders[order_id]}, {kept} are kept"
+        )
 
 
 def _judge_stock(folder: Path) -> None:

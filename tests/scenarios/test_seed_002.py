@@ -14,7 +14,9 @@ async def test_a_cart_becomes_a_completed_order_and_every_payload_is_as_written(
     await shop.token("customer")
     user = shop.ids["customer"]
     for product_id, quantity in (("123", 2), ("124", 1)):
-        added = await shop.call("cart", "POST", f"/carts/{user}/items", {"product_id": product_id, "quantity": quantity})
+        added = await shop.call(
+            "cart", "POST", f"/carts/{user}/items", {"product_id": product_id, "quantity": quantity}
+        )
         assert added.status_code == 201, added.text
     assert added.json()["total_amount"] == "400.00"
     assert await shop.until_heard("cart.item_added", user) == {"userId": user, "productId": "124", "quantity": 1}

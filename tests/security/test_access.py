@@ -48,15 +48,21 @@ async def victims_things(shop: Shop) -> dict[str, str]:
     await shop.register("attacker")
     order = await shop.order([("product-123", 1)], role="victim", payment_method=GOOD_CARD)
     done = await shop.until_order_is(order["id"], "completed")
-    await shop.call("cart", "POST", f"/carts/{victim}/items", {"product_id": "product-456", "quantity": 1}, role="victim")
+    await shop.call(
+        "cart", "POST", f"/carts/{victim}/items", {"product_id": "product-456", "quantity": 1}, role="victim"
+    )
     await shop.until_heard("order.completed", order["id"])
     notification: list[Any] = []
     while not notification or notification[0]["recipient"] is None:
-        notification = (await shop.call("notification", "GET", f"/notifications?order_id={order['id']}", role="staff")).json()
+        notification = (
+            await shop.call("notification", "GET", f"/notifications?order_id={order['id']}", role="staff")
+        ).json()
     reservation = (await shop.call("inventory", "GET", f"/reservations?order_id={order['id']}", role="staff")).json()
     shipment: list[Any] = []
     while not shipment:
-        shipment = (await shop.call("shipping", "GET", f"/shipments?order_id={order['id']}", role="staff")).json()["items"]
+        shipment = (await shop.call("shipping", "GET", f"/shipments?order_id={order['id']}", role="staff")).json()[
+            "items"
+        ]
     things = {
         "order_id": order["id"],
         "customer_id": victim,
@@ -133,7 +139,13 @@ async def test_queries_and_bodies_that_name_the_victim_give_nothing_away(shop: S
     shipments = await shop.call("shipping", "GET", f"/shipments?order_id={order}", role="attacker")
     assert shipments.json()["items"] == []
     bodies: list[tuple[str, str, str, Any, int]] = [
-        ("order", "POST", "/orders", {"customer_id": things["customer_id"], "items": [{"product_id": "product-123", "quantity": 1}]}, 403),
+        (
+            "order",
+            "POST",
+            "/orders",
+            {"customer_id": things["customer_id"], "items": [{"product_id": "product-123", "quantity": 1}]},
+            403,
+        ),
         ("payment", "POST", "/payments", {"order_id": order, "amount": "29.99", "payment_method": GOOD_CARD}, 404),
     ]
     for service, method, path, body, status in bodies:
@@ -152,7 +164,12 @@ async def test_customers_cannot_do_what_staff_and_services_do(shop: Shop) -> Non
         ("order", "GET", "/orders", None),
         ("order", "POST", f"/orders/{things['order_id']}/saga/push", None),
         ("payment", "POST", f"/payments/{things['payment_id']}/refund", None),
-        ("payment", "POST", "/payment-methods", {"items": [{"order_id": "x", "customer_id": "y", "payment_method": {}}]}),
+        (
+            "payment",
+            "POST",
+            "/payment-methods",
+            {"items": [{"order_id": "x", "customer_id": "y", "payment_method": {}}]},
+        ),
         ("inventory", "GET", "/reservations", None),
         ("inventory", "GET", "/warehouses", None),
         ("shipping", "POST", "/shipments/cancel", {"order_id": things["order_id"]}),

@@ -221,7 +221,13 @@ async def test_no_token_and_every_kind_of_bad_token_get_the_same_401(shop: Shop)
     good = await shop.token("customer")
     head, payload, signature = good.split(".")
     none = "eyJhbGciOiJub25lIiwidHlwIjoiYXQrand0In0"
-    for token in ("nonsense", f"{head}.{payload}.", f"{none}.{payload}.", f"{head}.{payload[:-4]}AAAA.{signature}", "x" * 9000):
+    for token in (
+        "nonsense",
+        f"{head}.{payload}.",
+        f"{none}.{payload}.",
+        f"{head}.{payload[:-4]}AAAA.{signature}",
+        "x" * 9000,
+    ):
         for service, prefix in (("gateway", "/api/v1"), ("order", ""), ("payment", ""), ("inventory", "")):
             path = {"payment": "/payments/x", "inventory": "/reservations"}.get(service, "/orders")
             headers = {"Authorization": f"Bearer {token}"}

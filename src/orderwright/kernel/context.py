@@ -4,9 +4,10 @@ Invariant: nothing here decides anything. Business code gets its inputs as argum
 """
 
 import re
-import secrets
 from contextvars import ContextVar
 from dataclasses import dataclass
+
+from orderwright.kernel.ids import Ids
 
 _TRACEPARENT = re.compile(r"^00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})$")
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._:-]{1,64}$")
@@ -34,11 +35,11 @@ def usable_request_id(value: str | None) -> str | None:
     return value if value and _REQUEST_ID.match(value) else None
 
 
-def continued_traceparent(value: str | None) -> str:
+def continued_traceparent(value: str | None, ids: Ids) -> str:
     """The caller's trace when it sent a valid one (W3C Trace Context, level 1), else a new one."""
     if value and (match := _TRACEPARENT.match(value)) and int(match[1], 16) and int(match[2], 16):
         return value
-    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+    return f"00-{ids.new().replace('-', '')}-{ids.new().replace('-', '')[16:]}-01"
 
 
 def trace_id(traceparent: str) -> str:

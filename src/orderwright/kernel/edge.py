@@ -55,7 +55,7 @@ class Edge:
         headers = Headers(scope=scope)
         request = context.RequestContext(
             context.usable_request_id(headers.get("x-request-id")) or self._ids.new(),
-            context.continued_traceparent(headers.get("traceparent")),
+            context.continued_traceparent(headers.get("traceparent"), self._ids),
         )
         token = context.current.set(request)
         structlog.contextvars.bind_contextvars(

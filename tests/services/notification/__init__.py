@@ -1,0 +1,1 @@
+"""Tests of one service on the bench."""
