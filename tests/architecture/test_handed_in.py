@@ -7,8 +7,6 @@ import pytest
 from tests.architecture.tree import Breach, assert_holds, files, full_names
 
 SOURCES = ["src/orderwright/kernel/clock.py", "src/orderwright/kernel/ids.py"]
-TRACES = "src/orderwright/kernel/context.py"
-"""Draws the ids of traces; nothing is decided by one, so a replay does not miss them."""
 
 INSTEAD = {
     r"time\.(time|monotonic|perf_counter)(_ns)?|time\.sleep": "ask the Clock that was handed in",
@@ -30,12 +28,7 @@ def own_time_and_chance(source: str) -> list[Breach]:
 
 
 def test_time_ids_and_randomness_come_from_the_kernel() -> None:
-    assert_holds(own_time_and_chance, files("src/**/*.py", but=[*SOURCES, TRACES]))
-
-
-def test_the_ids_of_traces_are_drawn_and_nothing_else_is() -> None:
-    found = [breach.says.split()[0] for path in files(TRACES) for breach in own_time_and_chance(path.read_text())]
-    assert set(found) == {"secrets.token_hex"}
+    assert_holds(own_time_and_chance, files("src/**/*.py", but=SOURCES))
 
 
 def test_the_places_that_may_do_use_the_machine() -> None:
