@@ -1,4 +1,4 @@
-"""The API does what its OpenAPI document says: Schemathesis tries all of it through the gateway, as an administrator."""
+"""The API does what its OpenAPI document says: Schemathesis tries all of it, at the gateway, as an administrator."""
 
 import asyncio
 import sys
