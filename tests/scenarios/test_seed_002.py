@@ -73,9 +73,18 @@ async def test_a_new_price_reaches_the_cart_and_a_deleted_product_leaves_it(shop
     gone = await shop.call("catalog", "DELETE", "/products/product-456", role="staff")
     assert gone.status_code == 204
     assert await shop.until_heard("product.deleted", "product-456") == {"productId": "product-456"}
-    assert await shop.until_heard("stock.updated", "product-123") == {"productId": "product-123", "quantity": 30}
-    cart = (await shop.call("cart", "GET", f"/carts/{user}")).json()
-    assert [(line["product_id"], line["unit_price"]) for line in cart["items"]] == [("product-123", "120.00")]
+
+    async def settled() -> bool:
+        return await shop.until_heard("stock.updated", "product-123") == {"productId": "product-123", "quantity": 30}
+
+    await until(settled, "the stated quantity is told")
+
+    async def followed() -> bool:
+        cart = (await shop.call("cart", "GET", f"/carts/{user}")).json()
+        return [(line["product_id"], line["unit_price"]) for line in cart["items"]] == [("product-123", "120.00")]
+
+    await until(followed, "the cart follows the catalog")
+    assert (await shop.stock("product-123"))["on_hand"] == 30
 
 
 async def test_a_price_alone_leaves_the_stock_as_it_is(shop: Shop) -> None:

@@ -124,7 +124,9 @@ def forget_sessions(connection: sa.Connection, before: datetime, *, limit: int =
 
 def keys(connection: sa.Connection) -> list[Any]:
     """Signing keys, the newest first."""
-    return list(connection.execute(sa.select(signing_keys).order_by(signing_keys.c.created_at.desc())))
+    return list(
+        connection.execute(sa.select(signing_keys).order_by(signing_keys.c.created_at.desc(), signing_keys.c.id.desc()))
+    )
 
 
 def insert_key(connection: sa.Connection, row: Mapping[str, Any]) -> None:
