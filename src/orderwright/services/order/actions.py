@@ -23,6 +23,7 @@ from orderwright.services.order.domain import (
     FactType,
     Line,
     Order,
+    OrderStatus,
     evolve,
     is_news,
     items_of,
@@ -193,6 +194,25 @@ def change_address(uow: UnitOfWork, order_id: str, address: Mapping[str, Any]) -
             problem="invalid-state-transition",
         )
     book.record(order_id, Fact(FactType.ADDRESS_CHANGED, {"shipping_address": dict(address)}))
+    book.save()
+    return book.orders[order_id]
+
+
+def price_lines(uow: UnitOfWork, order: Order, lines: Sequence[tuple[str, int, Decimal | None]]) -> tuple[Line, ...]:
+    """What other goods for `order` cost, at the catalog's prices. Refused, Conflict or Invalid as for a new order."""
+    wanted = NewOrder(order.id, order.customer_id, order.placed_by, tuple(lines), currency=order.currency)
+    priced, _, _ = _priced(wanted, prices_for(uow, [wanted]), order.currency)
+    return priced
+
+
+def change_lines(uow: UnitOfWork, order_id: str, before: Sequence[Line], lines: Sequence[Line]) -> Order:
+    """The order has other goods, set aside and priced. Conflict when its goods are not those of `before`."""
+    book = Book(uow, [order_id])
+    order = book.orders[order_id]
+    if order.lines != tuple(before) or order.status is not OrderStatus.AWAITING_PAYMENT:
+        raise Conflict(f"The order has changed meanwhile and is {order.status}", problem="invalid-state-transition")
+    total = money.exact(total_of(lines), order.currency)
+    book.record(order_id, Fact(FactType.ITEMS_CHANGED, {"items": items_of(lines), "total_amount": format(total, "f")}))
     book.save()
     return book.orders[order_id]
 

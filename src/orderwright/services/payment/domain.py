@@ -48,6 +48,8 @@ class Payment:
     needs_stock: bool = True
     stock_reserved: bool = False
     order_cancelled: bool = False
+    held_by: str | None = None
+    held_until: datetime | None = None
     provider: str | None = None
     method_token: str | None = field(default=None, repr=False)
     brand: str | None = None
@@ -70,7 +72,8 @@ class Payment:
     def payable(self) -> bool:
         """Whether it may be charged now: nothing is charged for goods that are not set aside."""
         goods_are_safe = self.stock_reserved or not self.needs_stock
-        return self.status is PaymentStatus.PENDING and goods_are_safe and not self.order_cancelled
+        settled = goods_are_safe and self.held_by is None
+        return self.status is PaymentStatus.PENDING and settled and not self.order_cancelled
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ payments = sa.Table(
     sa.Column("needs_stock", sa.Boolean, nullable=False),
     sa.Column("stock_reserved", sa.Boolean, nullable=False),
     sa.Column("order_cancelled", sa.Boolean, nullable=False),
+    sa.Column("held_by", sa.String(64), comment="who is changing the order; nothing is charged meanwhile"),
+    sa.Column("held_until", Instant, comment="until then nobody else may change it"),
     sa.Column("provider", sa.String(40)),
     sa.Column("method_token", sa.String(255)),
     sa.Column("brand", sa.String(20)),

@@ -1,5 +1,5 @@
 """What the payment service can do.
 
 orders    take in what is heard of orders      charges   begin charges and record their outcomes
-refunds   give money back                      methods   remember how an order is to be paid
+refunds   give money back                      terms    what an order costs, while it is changed
 """

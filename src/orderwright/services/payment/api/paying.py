@@ -7,15 +7,17 @@ became of the first one instead of charging again.
 from fastapi import APIRouter, Request, Response
 from pydantic import TypeAdapter, ValidationError
 
+from orderwright.kernel import money
 from orderwright.kernel.auth import AnyCaller, Caller, ServiceOnly
 from orderwright.kernel.errors import BusinessError, Invalid, NotFound
 from orderwright.kernel.idempotency import Answer
 from orderwright.kernel.web import ExactRoute, IdempotencyKey, claim_for, finish, json_answer
-from orderwright.services.payment.actions import orders
+from orderwright.services.payment.actions import orders, terms
 from orderwright.services.payment.actions.charges import Begin
 from orderwright.services.payment.api.desk import Desk, PaymentDesk
 from orderwright.services.payment.api.schemas import (
     CardBody,
+    HoldBody,
     MethodBody,
     MethodErrorView,
     NamedMethodBody,
@@ -24,6 +26,7 @@ from orderwright.services.payment.api.schemas import (
     NamedMethodView,
     PaymentBody,
     PaymentView,
+    TermsBody,
     TokenBody,
     payment_view,
 )
@@ -78,6 +81,21 @@ async def name_methods(body: NamedMethodsBody, _: ServiceOnly, desk: Desk) -> Na
             for result in checked
         ]
     )
+
+
+@router.put("/payments/order/{order_id}/hold", summary="Let nothing be charged (services)", tags=["services"])
+async def hold_order(order_id: str, body: HoldBody, _: ServiceOnly, desk: Desk) -> PaymentView:
+    """While an order's goods are being changed."""
+    return payment_view(await desk.kit.units.run(lambda uow: terms.hold(uow, order_id, body.holder)))
+
+
+@router.put("/payments/order/{order_id}/terms", summary="Say what an order costs now (services)", tags=["services"])
+async def set_terms(order_id: str, body: TermsBody, _: ServiceOnly, desk: Desk) -> PaymentView:
+    """It can be paid again."""
+    held = await desk.of_order(order_id)
+    amount_minor = money.to_minor(body.amount, (held.currency if held else None) or desk.kit.platform.currency)
+    changed = await desk.kit.units.run(lambda uow: terms.set_terms(uow, order_id, body.holder, amount_minor))
+    return payment_view(changed)
 
 
 async def _own_order(desk: PaymentDesk, order_id: str, caller: Caller) -> None:

@@ -64,6 +64,18 @@ class NamedMethodsBody(Body):
     items: Annotated[list[NamedMethodBody], Field(min_length=1, max_length=200)]
 
 
+class HoldBody(Body):
+    """Who is changing the order."""
+
+    holder: OpaqueId
+
+
+class TermsBody(HoldBody):
+    """What the order costs from now on."""
+
+    amount: PositiveAmount
+
+
 class CardView(View):
     brand: str | None
     last4: str | None
