@@ -149,6 +149,11 @@ class Consumer:
                 await self._units.clock.sleep(PAUSE_S)
                 continue
             self.handled += len(batch)
+            for received in batch:
+                message = received.message
+                log.debug(
+                    "event_handled", service=self._service, heard=message.name, event_id=message.id, key=message.key
+                )
             return
 
     def _read(self, topic: str, key: str, headers: Mapping[str, str], body: bytes) -> Received[Any]:

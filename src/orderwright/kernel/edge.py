@@ -58,7 +58,7 @@ class Edge:
             context.continued_traceparent(headers.get("traceparent"), self._ids),
         )
         token = context.current.set(request)
-        structlog.contextvars.bind_contextvars(
+        bound = structlog.contextvars.bind_contextvars(
             request_id=request.request_id, trace_id=context.trace_id(request.traceparent)
         )
         exchange = _Exchange(send, request.request_id)
@@ -67,7 +67,8 @@ class Edge:
             await self._answer(scope, _limited(receive, headers, self._max_body_bytes), exchange)
         finally:
             self._report(scope, exchange.status, self._clock.monotonic_s() - started_s)
-            structlog.contextvars.unbind_contextvars("request_id", "trace_id")
+            # Not unbound: in one process the gateway's own binding is around this one.
+            structlog.contextvars.reset_contextvars(**bound)
             context.current.reset(token)
 
     async def _answer(self, scope: Scope, receive: Receive, exchange: "_Exchange") -> None:

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from orderwright import __version__
-from orderwright.kernel import deadletters, idempotency, inbox, outbox
+from orderwright.kernel import context, deadletters, idempotency, inbox, outbox
 from orderwright.kernel.auth import TokenVerifier
 from orderwright.kernel.broker import Broker
 from orderwright.kernel.clock import Clock
@@ -153,6 +153,14 @@ class Runtime:
         self.relay.hand_over(uow.said)
         for message in uow.said:
             self._metrics.events_said.labels(self.service.name, message.name).inc()
+            log.info(
+                "event_said",
+                service=self.service.name,
+                said=message.name,
+                event_id=message.id,
+                key=message.key,
+                trace_id=context.trace_id(message.traceparent) if message.traceparent else None,
+            )
         for name in uow.jobs_woken:
             self._runners[name].wake()
 
