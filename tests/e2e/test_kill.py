@@ -21,7 +21,7 @@ from orderwright.services import PORTS
 from tests.shop import GOOD_CARD
 
 ORDERS = 500
-AT_ONCE = 25
+AT_ONCE = 60
 KILLS = 3
 CARDS = ("4111111111111111", "4111111111111111", "4111111111111111", "4000000000000002", "4000000000000010")
 PRODUCTS = ("product-123", "product-456", "kitchen-001", "kitchen-002")

@@ -27,7 +27,7 @@ def command(url: str, token: str, part: list[str]) -> list[str]:
         "--header": f"Authorization: Bearer {token}",
         "--checks": ",".join(CHECKS),
         "--phases": "coverage,fuzzing",
-        "--max-examples": "3",
+        "--max-examples": "2",
         "--seed": "1",
     }
     start = [sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()", "run"]

@@ -84,6 +84,14 @@ async def demo(*, url: str = "http://127.0.0.1:8000") -> None:
 
 
 @app.command
+async def rebuild_orders() -> None:
+    """Make the order service's projections anew from the orders' histories. Safe beside a running platform."""
+    from orderwright.cli.operate import rebuild_all_orders
+
+    await rebuild_all_orders()
+
+
+@app.command
 def routes() -> None:
     """List every route of every service."""
     from orderwright.cli.reference import print_routes

@@ -31,6 +31,8 @@ from orderwright.services.identity import store as identity
 from orderwright.services.identity.actions import accounts, keys
 from orderwright.services.identity.domain import check_password
 from orderwright.services.identity.settings import IdentitySettings
+from orderwright.services.order import store as orders
+from orderwright.services.order.actions import rebuild_projection
 
 T = TypeVar("T")
 
@@ -136,6 +138,18 @@ async def rotate_signing_keys() -> None:
     """Sign with a new key from now on."""
     key_id = await _in_identity(partial(keys.rotate, settings=IdentitySettings()))
     console.print(f"Tokens are signed with {key_id} now.")
+
+
+async def rebuild_all_orders() -> None:
+    """Make every order's projections anew from its history, each in a transaction of its own."""
+    count, before = 0, None
+    async with opened("order") as database:
+        units = Units("order", database, SystemClock(), SystemIds(), Feed())
+        while page := await database.read(partial(orders.listed, filters={}, before=before, limit=200)):
+            for order in page:
+                await units.run(partial(rebuild_projection, order_id=order.id))
+            count, before = count + len(page), page[-1].id
+    console.print(f"{count} orders are what their histories say.")
 
 
 def migrations_of(service: str) -> Path:

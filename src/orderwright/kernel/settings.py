@@ -13,12 +13,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 PREFIX = "ORDERWRIGHT_"
 
 
-class ServiceSettings(BaseSettings):
-    """What every service has; a service adds its own under `ORDERWRIGHT_<SERVICE>_`."""
-
-    model_config = SettingsConfigDict(extra="ignore", frozen=True)
-
-
 def prefixed(service: str) -> SettingsConfigDict:
     """The configuration of a service's settings class: `ORDERWRIGHT_<SERVICE>_…` from the environment."""
     return SettingsConfigDict(env_prefix=f"{PREFIX}{service.upper()}_", extra="ignore", frozen=True)

@@ -219,6 +219,8 @@ def change_lines(uow: UnitOfWork, order_id: str, before: Sequence[Line], lines: 
 
 def rebuild_projection(uow: UnitOfWork, order_id: str) -> Order:
     """Make an order's projections anew from its history."""
+    # Locked first: what happens to it meanwhile waits, and is not lost.
+    store.load(uow.connection, [order_id], lock=True)
     facts = [(fact, at) for _, fact, at in store.history(uow.connection, order_id, limit=100_000)]
     order = rebuild(order_id, facts)
     store.update_orders(uow.connection, [order])

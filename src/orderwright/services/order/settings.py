@@ -19,7 +19,6 @@ class OrderSettings(BaseSettings):
     )
     payment_timeout_s: float = Field(900.0, gt=0, description="An order that is not paid by then is cancelled")
     drive_every_s: float = Field(1.0, gt=0, description="How often deadlines and pending undos are looked for")
-    max_lines: int = Field(100, ge=1, description="How many lines an order may have")
     stream_poll_s: float = Field(
         2.0, gt=0, description="How often a live stream looks by itself for changes made elsewhere"
     )

@@ -1,7 +1,6 @@
 """The order service's SQL: the history, the projections and the sagas, of many orders at once."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -146,7 +145,7 @@ def save_sagas(
         {
             "order_id": order_id,
             "status": state.status.value,
-            "steps": [asdict(step) for step in state.steps],
+            "steps": [_step(step) for step in state.steps],
             "reason": state.reason,
             "due_at": due_at,
             "updated_at": now,
@@ -280,6 +279,17 @@ def _order(row: Any, lines: tuple[Line, ...]) -> Order:
         carrier=row.carrier,
         tracking_number=row.tracking_number,
     )
+
+
+def _step(step: StepState) -> dict[str, Any]:
+    return {
+        "name": step.name,
+        "status": step.status.value,
+        "begun": step.begun,
+        "undo_attempts": step.undo_attempts,
+        "undoing": step.undoing,
+        "reason": step.reason,
+    }
 
 
 def _saga(row: Any) -> SagaState:

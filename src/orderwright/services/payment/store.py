@@ -44,7 +44,7 @@ def by_id(connection: sa.Connection, ids: Iterable[str], *, lock: bool = False) 
 def save(connection: sa.Connection, changed: Sequence[Payment]) -> None:
     """Write payments, new or locked by the caller, as they stand now."""
     if changed:
-        rows = [{**asdict(payment), "status": payment.status.value} for payment in changed]
+        rows = [{**_members(payment), "status": payment.status.value} for payment in changed]
         connection.execute(insert_updating(connection, payments, ("order_id",), CHANGING), rows)
 
 
@@ -206,6 +206,11 @@ def note_webhook(
     }
     statement = insert_ignoring(connection, webhook_events).returning(webhook_events.c.event_id)
     return connection.execute(statement, [row]).one_or_none() is not None
+
+
+def _members(payment: Payment) -> dict[str, Any]:
+    # `dataclasses.asdict` copies deeply, which was a seventh of the work of a busy payment service.
+    return {column.name: getattr(payment, column.name) for column in payments.c}
 
 
 def _payment(row: Any) -> Payment:

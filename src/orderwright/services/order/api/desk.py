@@ -1,6 +1,5 @@
 """What the order service's endpoints work with, and the questions that they all ask."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -71,4 +70,3 @@ async def _own(order_id: str, caller: AnyCaller, desk: Desk) -> Order:
 
 OwnOrder = Annotated[Order, Depends(_own)]
 """The order in the path, if it is the caller's to see."""
-Query = Callable[[sa.Connection], object]
