@@ -107,6 +107,14 @@ def events() -> None:
     print_events()
 
 
+@app.command
+def settings() -> None:
+    """List every setting: its name, its default, and what it is for."""
+    from orderwright.cli.reference import settings_document
+
+    sys.stdout.write(settings_document())
+
+
 @dead_letters.command(name="list")
 async def list_dead_letters(service: Service = None, *, retrying: bool = False) -> None:
     """List dead letters, or with --retrying what is still being tried."""
