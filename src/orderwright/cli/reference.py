@@ -94,6 +94,6 @@ def settings_document() -> str:
         "| name | default | what it is for |",
         "|---|---|---|",
         "| `ORDERWRIGHT_<SERVICE>_PORT`, `_HOST` | see the ports | where a service, or the gateway, listens |",
-        "| `ORDERWRIGHT_<SERVICE>_URL` | `http://127.0.0.1:<port>` | where a service is that does not run in this process |",
+        "| `ORDERWRIGHT_<SERVICE>_URL` | `http://127.0.0.1:<port>` | where a service is that runs elsewhere |",
     ]
     return "\n".join(lines) + "\n"
