@@ -181,6 +181,15 @@ async def test_staff_choose_the_words_and_bad_ones_keep_nobody_waiting(
         assert tried.status == 422
 
 
+async def test_a_customer_sees_their_own_also_before_it_is_sent(tmp_path: Path) -> None:
+    async with on_the_bench(tmp_path) as bench:
+        await bench.hear(CREATED, CONFIRMED)
+        [queued] = await told(bench)
+        path = f"/notifications/{queued['id']}"
+        assert (await bench.request("GET", path)).status == 200
+        assert (await bench.request("GET", path, caller="somebody-else")).status == 404
+
+
 async def test_a_line_break_in_an_address_is_refused(tmp_path: Path) -> None:
     async with on_the_bench(tmp_path) as bench:
         for recipient in ("a@b.c\nBcc: d@e.f", "a@b.c\r\n", "no address"):

@@ -166,10 +166,10 @@ async def list_notifications(
 async def get_notification(notification_id: str, caller: AnyCaller, desk: Desk) -> NotificationView:
     found = None
     if is_uuid(notification_id):
-        found = await desk.units.read(lambda connection: store.by_id(connection, notification_id))
-    if found is None or not caller.may_act_for(found.customer_id or ""):
+        found = await desk.units.read(lambda connection: store.owned(connection, notification_id))
+    if found is None or not caller.may_act_for(found[1] or ""):
         raise NotFound("There is no such notification")
-    return _view(found)
+    return _view(found[0])
 
 
 @router.get("/templates", summary="The words in use (staff, services)", tags=["templates"])

@@ -80,6 +80,17 @@ def by_id(connection: sa.Connection, notification_id: str) -> Notification | Non
     return None if row is None else _notification(row)
 
 
+def owned(connection: sa.Connection, notification_id: str) -> tuple[Notification, str | None] | None:
+    """(notification, whose it is, also before its recipient was found out)."""
+    query = (
+        sa.select(notifications, orders.c.customer_id.label("owner"))
+        .join(orders, orders.c.order_id == notifications.c.order_id, isouter=True)
+        .where(notifications.c.id == notification_id)
+    )
+    row = connection.execute(query).one_or_none()
+    return None if row is None else (_notification(row), row.customer_id or row.owner)
+
+
 def listed(connection: sa.Connection, *, order_id: str | None, limit: int) -> list[tuple[Notification, str | None]]:
     """(notification, whose order it is about), the oldest first for an order, else the newest first."""
     query = (
