@@ -52,27 +52,27 @@ class Proxy:
         attempts = 2 if scope["method"] in SAFE_METHODS else 1
         breaker = self._peers.breaker(service)
         for attempt in range(1, attempts + 1):
-            breaker.enter()
+            era = breaker.enter()
             try:
                 await self._once(self._peers.app(service), _inner(scope, address), receive, answer)
             except Unavailable:
-                breaker.failed()
+                breaker.failed(era)
                 if answer.begun or attempt == attempts or not breaker.take_retry_token():
                     raise
                 continue
             except BusinessError:
-                breaker.succeeded()
+                breaker.succeeded(era)
                 raise
             except asyncio.CancelledError:
-                breaker.abandoned()
+                breaker.abandoned(era)
                 raise
             except BaseException:
-                breaker.failed()
+                breaker.failed(era)
                 raise
             if answer.failed:
-                breaker.failed()
+                breaker.failed(era)
             else:
-                breaker.succeeded()
+                breaker.succeeded(era)
             return
 
     async def _once(self, app: ASGIApp, scope: Scope, receive: Receive, answer: "_Answer") -> None:

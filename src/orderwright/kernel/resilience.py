@@ -1,17 +1,19 @@
 """Calls that may fail: a time limit, a breaker, and a retry where repeating is harmless.
 
 Invariants: an open breaker lets nobody through; a half-open one lets exactly one probe through, so that a service that
-just came back is not trampled. Retries happen in one place only and from a budget, so that they never multiply an
-outage.
+just came back is not trampled; only calls of the breaker's present state move it. Retries happen in one place only and
+from a budget, so that they never multiply an outage.
 """
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from orderwright.kernel.clock import Clock
+from orderwright.kernel.clock import Clock, rfc3339
 from orderwright.kernel.errors import BusinessError, Unavailable
 from orderwright.kernel.ids import Ids
 from orderwright.kernel.retry import RETRY_CALLS, Backoff
@@ -38,7 +40,11 @@ OnChange = Callable[[str, BreakerState], None]
 
 
 class Breaker:
-    """Stops calling a peer that fails, and probes it with one call at a time until it is well again."""
+    """Stops calling a peer that fails, and probes it with one call at a time until it is well again.
+
+    It opens after `failures_to_open` failures in a row within `window_s`. Every call that `enter` lets through ends in
+    exactly one of `succeeded`, `failed` and `abandoned`.
+    """
 
     def __init__(
         self,
@@ -59,48 +65,52 @@ class Breaker:
         self._on_change = on_change
         self._failed_at_s: deque[float] = deque(maxlen=failures_to_open)
         self._opened_at_s = 0.0
+        self._opened_at: datetime | None = None
         self._probing = False
         self._tokens = RETRY_TOKENS
+        self._era = 0
 
-    def enter(self) -> None:
-        """Ask to make a call. Unavailable while the breaker is open, or half-open with its probe under way."""
+    def enter(self) -> int:
+        """Ask to make a call. Unavailable while the breaker is open, or half-open with its probe under way.
+
+        Answers the era, one for each state that it was in; handed back with the outcome, it shows a late one as such.
+        """
         if self.state is BreakerState.CLOSED:
             self._tokens = min(RETRY_TOKENS, self._tokens + TOKENS_PER_CALL)
-            return
+            return self._era
         waited_s = self._clock.monotonic_s() - self._opened_at_s
         if self.state is BreakerState.OPEN and waited_s >= self._open_for_s:
             self._change(BreakerState.HALF_OPEN)
         if self.state is BreakerState.OPEN or self._probing:
-            retry_after_s = max(1, round(self._open_for_s - waited_s))
             raise Unavailable(
                 f"The {self.name} service is failing and is left alone for a moment",
                 problem="service-unavailable",
-                retry_after_s=retry_after_s,
+                retry_after_s=max(1, math.ceil(self._open_for_s - waited_s)),
             )
         self._probing = True
+        return self._era
 
-    def succeeded(self) -> None:
+    def succeeded(self, era: int | None = None) -> None:
         """The call was answered."""
-        self._probing = False
-        if self.state is not BreakerState.CLOSED:
-            self._failed_at_s.clear()
-            self._change(BreakerState.CLOSED)
-        elif self._failed_at_s:
-            self._failed_at_s.clear()
+        if self._is_late(era):
+            return
+        self._failed_at_s.clear()
+        self._change(BreakerState.CLOSED)
 
-    def failed(self) -> None:
+    def failed(self, era: int | None = None) -> None:
         """The call was not answered, or answered with a fault."""
-        self._probing = False
+        if self._is_late(era):
+            return
         now_s = self._clock.monotonic_s()
         self._failed_at_s.append(now_s)
-        recent = [at_s for at_s in self._failed_at_s if now_s - at_s <= self._window_s]
-        if self.state is BreakerState.HALF_OPEN or len(recent) >= self._failures_to_open:
-            self._opened_at_s = now_s
+        if self.state is BreakerState.HALF_OPEN or self._recent_failures(now_s) >= self._failures_to_open:
+            self._opened_at_s, self._opened_at = now_s, self._clock.now()
             self._change(BreakerState.OPEN)
 
-    def abandoned(self) -> None:
+    def abandoned(self, era: int | None = None) -> None:
         """The caller went away before the call was decided; that says nothing of the peer."""
-        self._probing = False
+        if not self._is_late(era):
+            self._probing = False
 
     def take_retry_token(self) -> bool:
         """Whether the budget allows one retry now."""
@@ -111,12 +121,32 @@ class Breaker:
 
     def snapshot(self) -> dict[str, Any]:
         """How it stands, for operators."""
-        return {"name": self.name, "state": self.state.value, "recent_failures": len(self._failed_at_s)}
+        is_closed = self.state is BreakerState.CLOSED
+        return {
+            "name": self.name,
+            "state": self.state.value,
+            "failures": self._recent_failures(self._clock.monotonic_s()),
+            "opened_at": None if is_closed or self._opened_at is None else rfc3339(self._opened_at),
+            "retry_tokens": round(self._tokens, 1),
+        }
+
+    def _recent_failures(self, now_s: float) -> int:
+        return sum(now_s - at_s <= self._window_s for at_s in self._failed_at_s)
+
+    def _is_late(self, era: int | None) -> bool:
+        # A call that began in another state says nothing of now: a stream that ends well after the breaker opened must
+        # not close it, and a slow failure must not take the probe's place. Nobody who asked was let in while it is
+        # open, or half-open without a probe; so there even an outcome that names no era is late.
+        if era is not None and era != self._era:
+            return True
+        return self.state is BreakerState.OPEN or (self.state is BreakerState.HALF_OPEN and not self._probing)
 
     def _change(self, state: BreakerState) -> None:
         if state is self.state:
             return
         self.state = state
+        self._era += 1
+        self._probing = False
         if self._on_change is not None:
             self._on_change(self.name, state)
 
@@ -133,39 +163,41 @@ async def call(
 ) -> T:
     """Call `operation`, `timeout_s` for each attempt; again only if `retryable`, the policy and the budget allow it.
 
-    Raises the BusinessError that the peer answered with, or Unavailable.
+    Raises the BusinessError that the peer answered with, or Unavailable. What an open breaker refuses is not tried
+    again: it would be refused again.
     """
     attempt = 0
     while True:
         attempt += 1
+        era = breaker.enter()
         try:
-            return await _attempt(operation, breaker, timeout_s)
+            return await _attempt(operation, breaker, era, timeout_s)
         except Unavailable:
             delay_s = backoff.delay_s(attempt, ids.jitter()) if retryable else None
-            if delay_s is None or not breaker.take_retry_token():
+            if delay_s is None or breaker.state is not BreakerState.CLOSED or not breaker.take_retry_token():
                 raise
         await clock.sleep(delay_s)
 
 
-async def _attempt(operation: Callable[[], Awaitable[T]], breaker: Breaker, timeout_s: float) -> T:
-    breaker.enter()
+async def _attempt(operation: Callable[[], Awaitable[T]], breaker: Breaker, era: int, timeout_s: float) -> T:
     try:
         async with asyncio.timeout(timeout_s):
             result = await operation()
     except TimeoutError:
-        breaker.failed()
+        breaker.failed(era)
         raise Unavailable(f"The {breaker.name} service did not answer within {timeout_s} s") from None
-    except asyncio.CancelledError:
-        breaker.abandoned()
-        raise
     except BusinessError as error:
         if error.status < 500:
-            breaker.succeeded()
+            breaker.succeeded(era)
         else:
-            breaker.failed()
+            breaker.failed(era)
         raise
     except Exception as error:
-        breaker.failed()
+        breaker.failed(era)
         raise Unavailable(f"The {breaker.name} service cannot be reached") from error
-    breaker.succeeded()
+    except BaseException:
+        # Cancelled, or the process ends; a probe that was never settled would keep its place for ever.
+        breaker.abandoned(era)
+        raise
+    breaker.succeeded(era)
     return result

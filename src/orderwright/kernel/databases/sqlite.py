@@ -37,6 +37,8 @@ class _Lane:
             f"sqlite:///{path}",
             poolclass=sa.pool.StaticPool,
             connect_args={"check_same_thread": False},
+            # A failed statement must not carry what was to be stored into a log.
+            hide_parameters=True,
             json_serializer=_json_text,
             json_deserializer=msgspec.json.decode,
         )

@@ -1,5 +1,6 @@
-"""Accounts, and what makes a password and an e-mail address acceptable."""
+"""Accounts, what makes a password acceptable, and how long guessing has to wait."""
 
+import ipaddress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -47,13 +48,16 @@ class Account:
     created_at: datetime
 
 
-def check_password(password: str, email: str) -> None:
-    """Invalid when the password is among the first that anybody would guess (NIST SP 800-63B, section 5.1.1.2)."""
+def check_password(password: str, email: str, *, field: str = "password") -> None:
+    """Invalid, because of that field, when it is among the first that anybody would guess.
+
+    NIST SP 800-63B, section 5.1.1.2.
+    """
     if password.lower() in COMMON_PASSWORDS or password.lower() == email.lower():
         raise Invalid(
             "This password is among the first that anybody would guess",
             problem="weak-password",
-            errors=[{"loc": ["body", "password"], "msg": "too easily guessed"}],
+            errors=[{"loc": ["body", field], "msg": "too easily guessed"}],
         )
 
 
@@ -69,3 +73,16 @@ def lock_for(failures: int, free: int, first_s: float, longest_s: float) -> time
     if failures < free:
         return None
     return timedelta(seconds=min(longest_s, first_s * 2 ** min(failures - free, 32)))
+
+
+def network_of(address: str) -> str:
+    """What counts as one address when guesses are counted: an IPv6 subscriber has a whole /64 to guess from."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address[:64]
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return str(parsed)
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((int(parsed) >> 64 << 64, 64)))

@@ -19,6 +19,7 @@ ATTEMPTS_LIVE = timedelta(days=1)
 def assemble(kit: Kit) -> Service:
     """The identity service, ready to run."""
     settings = IdentitySettings()
+    desk = IdentityDesk(kit, settings)
 
     async def keep_keys_fresh() -> bool:
         await kit.units.run(lambda uow: keys.keep_fresh(uow, settings))
@@ -26,11 +27,12 @@ def assemble(kit: Kit) -> Service:
 
     async def start() -> None:
         await keep_keys_fresh()
+        await desk.signing_key()
 
     async def forget() -> bool:
         def work(uow: UnitOfWork) -> int:
-            store.forget_attempts(uow.connection, before=uow.now - ATTEMPTS_LIVE)
-            return store.forget_sessions(uow.connection, uow.now)
+            forgotten = store.forget_attempts(uow.connection, uow.now - ATTEMPTS_LIVE)
+            return forgotten + store.forget_sessions(uow.connection, uow.now)
 
         return await kit.units.run(work) > 0
 
@@ -40,7 +42,7 @@ def assemble(kit: Kit) -> Service:
         summary="Accounts, log-ins, tokens and roles.",
         migrations=Path(__file__).parent / "migrations",
         router=router(),
-        desk=IdentityDesk(kit, settings),
+        desk=desk,
         jobs=(Job("keep-keys-fresh", keep_keys_fresh, KEEP_EVERY_S), Job("forget-sessions", forget, KEEP_EVERY_S)),
         on_start=(start,),
     )

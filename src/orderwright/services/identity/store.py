@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from orderwright.kernel.database import insert_ignoring
+from orderwright.kernel.database import insert_ignoring, insert_updating
 from orderwright.services.identity.domain import Account
 from orderwright.services.identity.tables import accounts, attempts, refresh_tokens, sessions, signing_keys
 
@@ -40,9 +40,10 @@ def accounts_of(connection: sa.Connection, ids: Sequence[str]) -> list[Account]:
     return [_account(row) for row in connection.execute(sa.select(accounts).where(accounts.c.id.in_(ids)))]
 
 
-def credentials(connection: sa.Connection, email: str) -> tuple[Account, str] | None:
+def credentials(connection: sa.Connection, email: str, *, lock: bool = False) -> tuple[Account, str] | None:
     """The account with that address, and its password's hash."""
-    row = connection.execute(sa.select(accounts).where(accounts.c.email == email)).one_or_none()
+    query = sa.select(accounts).where(accounts.c.email == email)
+    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     return None if row is None else (_account(row), row.password_hash)
 
 
@@ -63,9 +64,10 @@ def update_account(connection: sa.Connection, account_id: str, changes: Mapping[
 
 
 def admins(connection: sa.Connection) -> list[str]:
-    """Accounts that can administer, locked."""
-    query = sa.select(accounts).where(sa.not_(accounts.c.disabled)).with_for_update()
-    return [row.id for row in connection.execute(query) if "admin" in row.roles]
+    """Accounts that can administer, locked in the order of their ids."""
+    says_admin = sa.cast(accounts.c.roles, sa.Text).contains('"admin"', autoescape=True)
+    query = sa.select(accounts.c.id).where(sa.not_(accounts.c.disabled), says_admin).order_by(accounts.c.id)
+    return list(connection.execute(query.with_for_update()).scalars())
 
 
 def open_session(
@@ -107,9 +109,11 @@ def revoke_session(connection: sa.Connection, session_id: str, now: datetime) ->
     connection.execute(statement.values(revoked_at=now))
 
 
-def revoke_sessions_of(connection: sa.Connection, account_id: str, now: datetime) -> None:
-    """All of somebody's sessions are over."""
+def revoke_sessions_of(connection: sa.Connection, account_id: str, now: datetime, *, but: str | None = None) -> None:
+    """All of somebody's sessions are over, but for that one."""
     statement = sa.update(sessions).where(sessions.c.account_id == account_id, sessions.c.revoked_at.is_(None))
+    if but is not None:
+        statement = statement.where(sessions.c.id != but)
     connection.execute(statement.values(revoked_at=now))
 
 
@@ -134,9 +138,9 @@ def insert_key(connection: sa.Connection, row: Mapping[str, Any]) -> None:
     connection.execute(sa.insert(signing_keys).values(**row))
 
 
-def retire_keys(connection: sa.Connection, now: datetime) -> None:
-    """No key that exists signs anything new."""
-    connection.execute(sa.update(signing_keys).where(signing_keys.c.retired_at.is_(None)).values(retired_at=now))
+def retire_keys(connection: sa.Connection, at: datetime) -> None:
+    """From then on no key that exists now signs anything new."""
+    connection.execute(sa.update(signing_keys).where(signing_keys.c.retired_at.is_(None)).values(retired_at=at))
 
 
 def forget_keys(connection: sa.Connection, before: datetime) -> None:
@@ -144,29 +148,42 @@ def forget_keys(connection: sa.Connection, before: datetime) -> None:
     connection.execute(sa.delete(signing_keys).where(signing_keys.c.retired_at < before))
 
 
-def locks(connection: sa.Connection, subjects: Sequence[str]) -> dict[str, tuple[int, datetime | None]]:
+def begin_counting(connection: sa.Connection, subjects: Sequence[str], now: datetime) -> None:
+    """See to it that these subjects have a counter, so that there is something to lock."""
+    rows = [{"subject": subject, "failures": 0, "updated_at": now} for subject in sorted(subjects)]
+    connection.execute(insert_ignoring(connection, attempts), rows)
+
+
+def locks(
+    connection: sa.Connection, subjects: Sequence[str], *, lock: bool = False
+) -> dict[str, tuple[int, datetime | None]]:
     """(failures, locked until) of these subjects."""
-    query = sa.select(attempts).where(attempts.c.subject.in_(subjects)).with_for_update()
-    return {row.subject: (row.failures, row.locked_until) for row in connection.execute(query)}
+    query = sa.select(attempts).where(attempts.c.subject.in_(subjects)).order_by(attempts.c.subject)
+    rows = connection.execute(query.with_for_update() if lock else query)
+    return {row.subject: (row.failures, row.locked_until) for row in rows}
 
 
-def count_failure(
-    connection: sa.Connection, subject: str, failures: int, locked_until: datetime | None, now: datetime
+def count_failures(
+    connection: sa.Connection, counted: Mapping[str, tuple[int, datetime | None]], now: datetime
 ) -> None:
-    """One more wrong attempt."""
-    connection.execute(insert_ignoring(connection, attempts), [{"subject": subject, "failures": 0, "updated_at": now}])
-    statement = sa.update(attempts).where(attempts.c.subject == subject)
-    connection.execute(statement.values(failures=failures, locked_until=locked_until, updated_at=now))
+    """(failures, locked until) of these subjects from now on."""
+    rows = [
+        {"subject": subject, "failures": failures, "locked_until": until, "updated_at": now}
+        for subject, (failures, until) in counted.items()
+    ]
+    columns = ("failures", "locked_until", "updated_at")
+    connection.execute(insert_updating(connection, attempts, ("subject",), columns), rows)
 
 
-def forget_attempts(connection: sa.Connection, *, subject: str | None = None, before: datetime | None = None) -> None:
-    """Somebody's wrong attempts are forgiven, or those that are old."""
-    statement = sa.delete(attempts)
-    if subject is not None:
-        statement = statement.where(attempts.c.subject == subject)
-    if before is not None:
-        statement = statement.where(attempts.c.updated_at < before)
-    connection.execute(statement)
+def forgive(connection: sa.Connection, subject: str) -> None:
+    """What was wrong before counts no more."""
+    connection.execute(sa.delete(attempts).where(attempts.c.subject == subject))
+
+
+def forget_attempts(connection: sa.Connection, before: datetime, *, limit: int = 1000) -> int:
+    """Remove up to `limit` counters that were last touched before then; answers how many."""
+    old = sa.select(attempts.c.subject).where(attempts.c.updated_at < before).limit(limit)
+    return connection.execute(sa.delete(attempts).where(attempts.c.subject.in_(old))).rowcount
 
 
 def _account(row: Any) -> Account:

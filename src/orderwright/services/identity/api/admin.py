@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from orderwright.kernel.auth import ADMIN, SERVICE, Admin, AnyCaller, ServiceOnly
-from orderwright.kernel.errors import NotFound
+from orderwright.kernel.errors import Malformed, NotFound
 from orderwright.kernel.web import Cursor, ExactRoute, Limit, Page
 from orderwright.services.identity import store
 from orderwright.services.identity.actions import accounts
@@ -25,6 +25,8 @@ async def list_users(
 ) -> Page[AccountView]:
     text = None if q is None else q.replace("\x00", "")
     after = None if cursor is None else cursor.replace("\x00", "")
+    if after is not None and await desk.kit.units.read(lambda c: store.account(c, after)) is None:
+        raise Malformed("The cursor is not one that was given out here", problem="invalid-cursor")
     found = await desk.kit.units.read(lambda c: store.listed(c, text=text, after=after, limit=limit + 1))
     following = found[limit - 1].id if len(found) > limit else None
     return Page(items=[account_view(account) for account in found[:limit]], next_cursor=following)
@@ -60,5 +62,6 @@ async def enable_user(user_id: str, _: Admin, desk: Desk) -> AccountView:
 async def contacts(
     _: ServiceOnly, desk: Desk, user_id: Annotated[list[str], Query(min_length=1, max_length=200)]
 ) -> list[ContactView]:
-    found = await desk.kit.units.read(lambda connection: store.accounts_of(connection, user_id))
+    ids = [one for one in user_id if "\x00" not in one]
+    found = await desk.kit.units.read(lambda connection: store.accounts_of(connection, ids))
     return [ContactView(customer_id=a.id, name=a.name, email=a.email, phone=a.phone) for a in found]

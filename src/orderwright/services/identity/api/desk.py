@@ -5,14 +5,16 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Annotated
 
+import sqlalchemy as sa
 from fastapi import Depends, Request
 
 from orderwright.kernel.manifest import Kit
 from orderwright.services.identity import store
-from orderwright.services.identity.actions import keys
-from orderwright.services.identity.actions.accounts import hasher
-from orderwright.services.identity.actions.sessions import Grant
+from orderwright.services.identity.actions import guessing, keys
+from orderwright.services.identity.actions.accounts import hash_password, verify_password
+from orderwright.services.identity.actions.sessions import Grant, Proof
 from orderwright.services.identity.api.schemas import TokensView
+from orderwright.services.identity.domain import network_of
 from orderwright.services.identity.settings import IdentitySettings
 
 TOKEN_TYPE = "Bearer"  # noqa: S105 - a kind of token (RFC 6750), not one
@@ -32,15 +34,23 @@ class IdentityDesk:
     async def hash(self, password: str) -> str:
         """What is stored of a password."""
         async with self._hashing:
-            return await asyncio.to_thread(hasher(self.settings).hash, password)
+            return await asyncio.to_thread(hash_password, password, self.settings)
 
     async def matches(self, password: str, password_hash: str | None) -> bool:
         """Whether the password is the right one; takes as long when there is nothing to compare it with."""
         async with self._hashing:
-            if password_hash is None:
-                await asyncio.to_thread(hasher(self.settings).hash, password)
-                return False
-            return await asyncio.to_thread(hasher(self.settings).verify, password, password_hash)
+            return await asyncio.to_thread(verify_password, password, password_hash, self.settings)
+
+    async def compare(self, email: str, address: str, password: str) -> Proof:
+        """Compare a password with the account's. TooManyRequests while too many have guessed."""
+        attempt = guessing.of_account(email, address, self.settings)
+        known = await self.kit.units.read(lambda connection: self._known(connection, attempt, email))
+        return Proof(email, address, known, await self.matches(password, known))
+
+    def _known(self, connection: sa.Connection, attempt: guessing.Attempt, email: str) -> str | None:
+        guessing.check(connection, attempt, self.kit.clock.now())
+        known = store.credentials(connection, email)
+        return known[1] if known else None
 
     async def tokens(self, grant: Grant) -> TokensView:
         """Tokens for somebody who is logged in."""
@@ -55,15 +65,23 @@ class IdentityDesk:
     async def sign(self, subject: str, roles: list[str]) -> tuple[str, timedelta]:
         """An access token, and how long it lasts."""
         lifetime = timedelta(minutes=self.settings.access_minutes)
-        key = await self._signing_key()
+        key = await self.signing_key()
         now, token_id = self.kit.clock.now(), self.kit.ids.new()
         return key.sign(subject, roles, now=now, lifetime=lifetime, token_id=token_id), lifetime
 
-    async def _signing_key(self) -> keys.SigningKey:
-        rows = await self.kit.units.read(store.keys)
-        if self._key is None or self._key.id != rows[0].id:
-            self._key = keys.current(rows, self.settings)
+    async def signing_key(self) -> keys.SigningKey:
+        """The key that signs now. ConfigurationError when it cannot be opened."""
+        row = keys.signing(await self.kit.units.read(store.keys), self.kit.clock.now())
+        if self._key is None or self._key.id != row.id:
+            self._key = keys.opened(row, self.settings)
         return self._key
+
+
+def client_address(request: Request) -> str:
+    """Whose address counts. Only a peer on this machine, the gateway, is believed about somebody else's."""
+    peer = request.client.host if request.client else "127.0.0.1"
+    forwarded = ",".join(request.headers.getlist("x-forwarded-for")).rpartition(",")[2].strip()
+    return network_of(forwarded if forwarded and peer in {"127.0.0.1", "::1"} else peer)
 
 
 async def _desk(request: Request) -> IdentityDesk:

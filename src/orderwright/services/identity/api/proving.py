@@ -4,18 +4,16 @@ Invariant: an answer tells nothing about which addresses have accounts, save to 
 """
 
 import hmac
-from datetime import timedelta
 from typing import Any
 
 from fastapi import APIRouter, Request
 
 from orderwright.kernel.auth import CUSTOMER, SERVICE
 from orderwright.kernel.errors import Unauthenticated
-from orderwright.kernel.unit import UnitOfWork
 from orderwright.kernel.web import ExactRoute
 from orderwright.services.identity import store
 from orderwright.services.identity.actions import accounts, guessing, keys, sessions
-from orderwright.services.identity.api.desk import TOKEN_TYPE, Desk
+from orderwright.services.identity.api.desk import TOKEN_TYPE, Desk, client_address
 from orderwright.services.identity.api.schemas import (
     AccountView,
     LoginBody,
@@ -27,7 +25,7 @@ from orderwright.services.identity.api.schemas import (
     account_view,
     normal_email_or_same,
 )
-from orderwright.services.identity.domain import Account, check_password
+from orderwright.services.identity.domain import check_password
 
 router = APIRouter(route_class=ExactRoute, tags=["identity"])
 
@@ -48,15 +46,11 @@ async def register(body: RegisterBody, desk: Desk) -> AccountView:
 
 @router.post("/login", summary="Log in", responses=NOT_PROVED)
 async def login(body: LoginBody, desk: Desk, request: Request) -> TokensView:
-    email, address = normal_email_or_same(body.email), client_address(request)
-    await desk.kit.units.run(lambda uow: guessing.check(uow, email, address))
-    known = await desk.kit.units.read(lambda connection: store.credentials(connection, email))
-    right = await desk.matches(body.password, known[1] if known else None)
-    if known is None or not right or known[0].disabled:
-        await desk.kit.units.run(lambda uow: guessing.failed(uow, email, address, desk.settings))
+    proof = await desk.compare(normal_email_or_same(body.email), client_address(request), body.password)
+    grant = await desk.kit.units.run(lambda uow: sessions.log_in(uow, proof, desk.settings))
+    if grant is None:
         raise Unauthenticated("The e-mail address or the password is wrong", problem="invalid-credentials")
-    account, lifetime = known[0], timedelta(days=desk.settings.refresh_days)
-    return await desk.tokens(await desk.kit.units.run(lambda uow: _begin(uow, email, account, lifetime)))
+    return await desk.tokens(grant)
 
 
 @router.post("/refresh", summary="Stay logged in", responses=NOT_PROVED)
@@ -80,21 +74,11 @@ async def jwks(desk: Desk) -> dict[str, Any]:
 
 
 @router.post("/service-token", summary="A service proves that it is one", tags=["services"], responses=NOT_PROVED)
-async def service_token(body: ServiceTokenBody, desk: Desk) -> ServiceTokenView:
+async def service_token(body: ServiceTokenBody, desk: Desk, request: Request) -> ServiceTokenView:
     secret = desk.kit.platform.service_secret
-    if secret is None or not hmac.compare_digest(secret.get_secret_value().encode(), body.secret.encode()):
+    right = secret is not None and hmac.compare_digest(secret.get_secret_value().encode(), body.secret.encode())
+    attempt = guessing.of_service(client_address(request), desk.settings)
+    if not await desk.kit.units.run(lambda uow: guessing.judge(uow, attempt, desk.settings, right=right)):
         raise Unauthenticated("This is not the services' secret", problem="invalid-credentials")
     access, lifetime = await desk.sign(f"service:{body.service}", [SERVICE])
     return ServiceTokenView(access_token=access, token_type=TOKEN_TYPE, expires_in=int(lifetime.total_seconds()))
-
-
-def client_address(request: Request) -> str:
-    """Whose address counts. Only a peer on this machine, the gateway, is believed about somebody else's."""
-    peer = request.client.host if request.client else "127.0.0.1"
-    forwarded = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
-    return forwarded[:64] if forwarded and peer in {"127.0.0.1", "::1"} else peer
-
-
-def _begin(uow: UnitOfWork, email: str, account: Account, lifetime: timedelta) -> sessions.Grant:
-    guessing.succeeded(uow, email)
-    return sessions.begin(uow, account, lifetime)

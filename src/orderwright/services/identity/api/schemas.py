@@ -13,7 +13,7 @@ from orderwright.services.identity.domain import MAX_PASSWORD, MIN_PASSWORD, Acc
 def _normal_email(value: str) -> str:
     """Lower case and normal form. Two spellings of one address are one account."""
     try:
-        parts = validate_email(value, check_deliverability=False, test_environment=True)
+        parts = validate_email(value, check_deliverability=False, test_environment=True, strict=True)
     except EmailNotValidError:
         raise ValueError("is no e-mail address") from None
     return parts.normalized.lower()
@@ -25,7 +25,7 @@ Email = Annotated[
 NewPassword = Annotated[str, StringConstraints(min_length=MIN_PASSWORD, max_length=MAX_PASSWORD), Field(repr=False)]
 GivenPassword = Annotated[str, StringConstraints(min_length=1, max_length=MAX_PASSWORD), Field(repr=False)]
 Phone = Annotated[str, StringConstraints(pattern=r"^\+?[0-9 ()/.-]{3,30}$")]
-OpaqueToken = Annotated[str, StringConstraints(min_length=1, max_length=500), Field(repr=False)]
+OpaqueToken = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 
 
 class RegisterBody(Body):
@@ -41,12 +41,13 @@ class LoginBody(Body):
 
 
 class RefreshBody(Body):
-    refresh_token: OpaqueToken
+    refresh_token: OpaqueToken = Field(repr=False)
 
 
 class PasswordBody(Body):
     old_password: GivenPassword
     new_password: NewPassword
+    refresh_token: OpaqueToken | None = Field(None, repr=False, description="Of the session that is to go on")
 
 
 class RolesBody(Body):

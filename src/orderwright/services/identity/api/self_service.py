@@ -1,13 +1,13 @@
 """One's own account."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from orderwright.kernel.auth import AnyCaller
 from orderwright.kernel.errors import Forbidden, NotFound
 from orderwright.kernel.web import ExactRoute, View
 from orderwright.services.identity import store
-from orderwright.services.identity.actions import accounts
-from orderwright.services.identity.api.desk import Desk
+from orderwright.services.identity.actions import sessions
+from orderwright.services.identity.api.desk import Desk, client_address
 from orderwright.services.identity.api.schemas import PasswordBody
 from orderwright.services.identity.domain import check_password
 
@@ -33,14 +33,15 @@ async def me(caller: AnyCaller, desk: Desk) -> MeView:
 
 
 @router.put("/me/password", status_code=204, summary="Change your password")
-async def change_password(body: PasswordBody, caller: AnyCaller, desk: Desk) -> None:
-    """Every session ends, also this one's: log in again."""
+async def change_password(body: PasswordBody, caller: AnyCaller, desk: Desk, request: Request) -> None:
+    """Every session ends, but for the one whose refresh token is sent along. Wrong guesses count as at a log-in."""
     account = await desk.kit.units.read(lambda connection: store.account(connection, caller.id))
     if account is None:
         raise NotFound("There is no account behind this token")
-    known = await desk.kit.units.read(lambda connection: store.credentials(connection, account.email))
-    if not await desk.matches(body.old_password, known[1] if known else None):
+    check_password(body.new_password, account.email, field="new_password")
+    proof = await desk.compare(account.email, client_address(request), body.old_password)
+    new_hash = await desk.hash(body.new_password) if proof.right else ""
+    if not await desk.kit.units.run(
+        lambda uow: sessions.change_password(uow, proof, new_hash, desk.settings, refresh_token=body.refresh_token)
+    ):
         raise Forbidden("The old password is wrong", problem="invalid-credentials")
-    check_password(body.new_password, account.email)
-    password_hash = await desk.hash(body.new_password)
-    await desk.kit.units.run(lambda uow: accounts.set_password(uow, account.id, password_hash))
