@@ -171,6 +171,24 @@ async def list_users() -> None:
     await list_accounts()
 
 
+@users.command(name="token")
+async def integration_token(name: str, *, role: str = "service", days: int = 30) -> None:
+    """Print an access token for an integration, which cannot log in.
+
+    Parameters
+    ----------
+    name
+        Whom it stands for, in logs and on orders.
+    role
+        service, customer, staff or admin.
+    days
+        How long it is valid.
+    """
+    from orderwright.cli.operate import issue_token
+
+    await issue_token(name, role, days)
+
+
 @users.command
 async def rotate_keys() -> None:
     """Sign with a new key from now on; what the old one signed stays valid until it expires."""

@@ -9,6 +9,7 @@ import getpass
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -134,10 +135,17 @@ async def list_accounts() -> None:
         console.print(f"{account.id}  {account.email:<32}{', '.join(account.roles)}{disabled}", soft_wrap=True)
 
 
+async def issue_token(name: str, role: str, days: int) -> None:
+    """Print a token for an integration; it is shown once and kept nowhere."""
+    lifetime = timedelta(days=days)
+    token = await _in_identity(partial(keys.issue, subject=name, roles=[role], lifetime=lifetime))
+    sys.stdout.write(f"{token}\n")
+
+
 async def rotate_signing_keys() -> None:
     """Sign with a new key from now on."""
     key_id = await _in_identity(partial(keys.rotate, settings=IdentitySettings()))
-    console.print(f"Tokens are signed with {key_id} now.")
+    console.print(f"Tokens are signed with {key_id} in ten seconds, when everybody can know it.")
 
 
 async def rebuild_all_orders() -> None:
