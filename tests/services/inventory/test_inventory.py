@@ -1,76 +1,21 @@
 """Stock never drifts: batches, duplicates, late and lost messages, and two buyers at once."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orderwright.contracts.carts import CartItemAdded
-from orderwright.contracts.catalog import ProductCreated, ProductDeleted, ProductUpdated
+from orderwright.contracts.catalog import ProductDeleted, ProductUpdated
 from orderwright.contracts.inventory import StockReleased, StockReservationFailed, StockReserved
-from orderwright.contracts.orders import OrderCancelled, OrderCreated, OrderLine
-from orderwright.contracts.payments import PaymentCompleted, PaymentFailed
+from orderwright.contracts.payments import PaymentFailed
 from orderwright.kernel.testing import ServiceBench
 from orderwright.services.inventory.manifest import assemble
-from orderwright.services.inventory.tables import reservation_lines, reservations, stock
-
-PRICE = Decimal("1.00")
-
-
-@pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[ServiceBench]:
-    async with ServiceBench.open(assemble, "inventory", tmp_path) as opened:
-        yield opened
-
-
-def product(product_id: str, quantity: int) -> ProductCreated:
-    return ProductCreated(product_id=product_id, name=product_id, price=PRICE, quantity=quantity)
-
-
-def order(order_id: str, *lines: tuple[str, int], user: str = "u") -> OrderCreated:
-    items = [OrderLine(product_id=product_id, quantity=quantity, price=PRICE) for product_id, quantity in lines]
-    return OrderCreated(order_id=order_id, user_id=user, items=items, total_amount=PRICE)
-
-
-def paid(order_id: str) -> PaymentCompleted:
-    return PaymentCompleted(payment_id=f"p-{order_id}", order_id=order_id)
-
-
-def cancelled(order_id: str) -> OrderCancelled:
-    return OrderCancelled(order_id=order_id, reason="x")
-
-
-def kinds(bench: ServiceBench) -> list[tuple[str, str]]:
-    return [(type(event).__name__, event.key) for event in bench.take_said()]
-
-
-async def level(bench: ServiceBench, product_id: str) -> tuple[int, int]:
-    answer = await bench.request("GET", f"/products/{product_id}/stock", roles=())
-    return answer.json["on_hand"], answer.json["reserved"]
-
-
-async def assert_adds_up(bench: ServiceBench) -> None:
-    """Counters equal rows, everywhere."""
-    held: dict[tuple[str, str, str], int] = {}
-    query = sa.select(reservations.c.status, reservation_lines).join(
-        reservation_lines, reservation_lines.c.reservation_id == reservations.c.id
-    )
-    for row in await bench.rows(query):
-        key = (row["status"], row["product_id"], row["warehouse_id"])
-        held[key] = held.get(key, 0) + row["quantity"]
-    for row in await bench.rows(sa.select(stock)):
-        place = (row["product_id"], row["warehouse_id"])
-        assert 0 <= row["reserved"] <= row["on_hand"]
-        assert row["on_hand"] == row["received"] - row["sold"] + row["returned"]
-        assert row["reserved"] == held.get(("reserved", *place), 0)
-        assert row["sold"] - row["returned"] == held.get(("deducted", *place), 0)
+from tests.services.inventory.goods import PRICE, assert_adds_up, cancelled, kinds, level, order, paid, product
 
 
 async def test_of_a_batch_of_100_orders_for_10_units_the_first_10_get_them(bench: ServiceBench) -> None:
@@ -178,6 +123,7 @@ async def test_what_the_catalog_says_late_undoes_nothing_newer(bench: ServiceBen
     await bench.hear(product("a", 5))
     assert await level(bench, "a") == (9, 0)
     await bench.hear(order("o", ("a", 4)))
+    bench.clock.advance(10)
     await bench.hear(ProductUpdated(product_id="a", price=PRICE, quantity=1))
     assert await level(bench, "a") == (4, 4)
     await bench.hear(ProductDeleted(product_id="a"))

@@ -5,11 +5,17 @@ only a wish; the conditional statements in `store` decide.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
+from orderwright.kernel.errors import OrderwrightError
+
 DEFAULT_WAREHOUSE = "main"
+
+
+class StockMoved(OrderwrightError):
+    """The goods of a plan were taken by somebody else in between: roll back and plan again."""
 
 
 class ReservationStatus(StrEnum):
@@ -27,6 +33,43 @@ class ReservationKind(StrEnum):
     ORDER = "order"
     MANUAL = "manual"
     CART = "cart"
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What the catalog said of a product, and when."""
+
+    product_id: str
+    at: datetime
+    name: str | None = None
+    quantity: int | None = None
+    created: bool = False
+    deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """What is known of a product; `catalog_time` is the time of the catalog's last word on its quantity."""
+
+    product_id: str
+    name: str | None = None
+    deleted: bool = False
+    catalog_time: datetime | None = None
+
+    def after(self, word: Stated) -> "Product | None":
+        """The product once `word` is heard; None when it says nothing new.
+
+        A deletion is final, whatever the clocks say. Otherwise a word counts only when it is newer than the last one:
+        the same statement in another message would bring back what has been sold since.
+        """
+        if self.deleted:
+            return None
+        if word.deleted:
+            return replace(self, deleted=True, catalog_time=word.at)
+        if self.catalog_time is not None and word.at <= self.catalog_time:
+            return None
+        says_quantity = word.created or word.quantity is not None
+        return replace(self, name=word.name or self.name, catalog_time=word.at if says_quantity else self.catalog_time)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,24 +133,33 @@ class Levels:
         ]
         if short:
             return short
-        takes = [take for product_id, quantity in wanted.items() for take in self._plan(wanted, product_id, quantity)]
+        whole = self._warehouse_with_everything(wanted)
+        takes = [take for product_id, n in wanted.items() for take in self._spread(product_id, n, whole)]
         for take in takes:
             self.by_product[take.product_id][take.warehouse_id] -= take.quantity
         return tuple(takes)
 
-    def _plan(self, wanted: Mapping[str, int], product_id: str, quantity: int) -> list[Take]:
-        whole = self._warehouse_with_everything(wanted)
+    def give(self, takes: Iterable[Take]) -> None:
+        """Raise the levels by what comes back; what comes back to a closed warehouse can still not be taken."""
+        for take in takes:
+            here = self.by_product.get(take.product_id, {})
+            if take.warehouse_id in here:
+                here[take.warehouse_id] += take.quantity
+
+    def _spread(self, product_id: str, quantity: int, whole: str | None) -> list[Take]:
         if whole is not None:
             return [Take(product_id, whole, quantity)]
         takes: list[Take] = []
+        missing = quantity
         for warehouse_id, available in self.by_product[product_id].items():
-            here = min(available, quantity - sum(take.quantity for take in takes))
+            here = min(available, missing)
             if here > 0:
                 takes.append(Take(product_id, warehouse_id, here))
+                missing -= here
         return takes
 
     def _warehouse_with_everything(self, wanted: Mapping[str, int]) -> str | None:
-        first = next(iter(wanted))
+        first = next(iter(wanted), "")
         for warehouse_id in self.by_product.get(first, {}):
             if all(self.by_product.get(p, {}).get(warehouse_id, 0) >= n for p, n in wanted.items()):
                 return warehouse_id

@@ -15,8 +15,7 @@ from orderwright.kernel.messages import Event, Received
 from orderwright.kernel.unit import UnitOfWork
 from orderwright.services.inventory.actions import reserve, settle, stock
 from orderwright.services.inventory.actions.reserve import Wish
-from orderwright.services.inventory.actions.stock import Stated
-from orderwright.services.inventory.domain import ReservationKind
+from orderwright.services.inventory.domain import ReservationKind, Stated
 from orderwright.services.inventory.settings import InventorySettings
 
 

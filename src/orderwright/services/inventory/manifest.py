@@ -7,7 +7,8 @@ from orderwright.kernel.batching import Intake
 from orderwright.kernel.jobs import Job
 from orderwright.kernel.manifest import Kit, Service
 from orderwright.services.inventory.actions import reserve, settle, stock
-from orderwright.services.inventory.api import InventoryDesk, router
+from orderwright.services.inventory.api import router
+from orderwright.services.inventory.api.desk import InventoryDesk
 from orderwright.services.inventory.handlers import handlers
 from orderwright.services.inventory.settings import InventorySettings
 
@@ -37,7 +38,7 @@ def assemble(kit: Kit) -> Service:
         port=8003,
         summary="Knows what lies where, and sets it aside for orders.",
         migrations=Path(__file__).parent / "migrations",
-        router=router,
+        router=router(),
         desk=desk,
         consumes=handlers(settings),
         emits=inventory.EVENTS,

@@ -4,14 +4,14 @@ Invariant: reads plan and conditional writes decide. If a plan does not hold, be
 between, StockMoved rolls the whole batch back and it is planned anew.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from orderwright.contracts.inventory import StockLine, StockReservationFailed, StockReserved
-from orderwright.kernel.errors import BusinessError, Conflict, NotFound, OrderwrightError, Refused
+from orderwright.kernel.errors import BusinessError, Conflict, NotFound, Refused
 from orderwright.kernel.unit import UnitOfWork
-from orderwright.services.inventory import store
 from orderwright.services.inventory.domain import (
     Reservation,
     ReservationKind,
@@ -20,10 +20,7 @@ from orderwright.services.inventory.domain import (
     reason_of,
     totals,
 )
-
-
-class StockMoved(OrderwrightError):
-    """The goods of a plan were taken by somebody else; plan again."""
+from orderwright.services.inventory.store import holdings, levels, moving
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,35 +39,41 @@ def reserve_for_orders(uow: UnitOfWork, wishes: Sequence[Wish]) -> None:
 
     An order that has a reservation already, also a cancelled one, gets no second one: its message came twice or late.
     """
-    known = store.by_order(uow.connection, [wish.order_id for wish in wishes if wish.order_id], lock=True)
+    known = holdings.by_order(uow.connection, [wish.order_id for wish in wishes if wish.order_id], lock=True)
     _repeat_answers(uow, [r for r in known.values() if r.status is ReservationStatus.RESERVED])
-    fresh = {wish.order_id: wish for wish in wishes if wish.order_id not in known}
-    release_soft(uow, fresh.values())
-    levels = store.levels(uow.connection, (p for wish in fresh.values() for p, _ in wish.lines), lock=True)
+    fresh = {wish.order_id: wish for wish in wishes if wish.order_id is not None and wish.order_id not in known}
+    carts = _carts_of(uow, fresh.values())
+    free = levels.available(uow.connection, (p for wish in fresh.values() for p, _ in wish.lines), lock=True)
+    ordered: list[Reservation] = []
     made: list[Reservation] = []
     for order_id, wish in fresh.items():
-        assert order_id is not None
         wanted = totals(wish.lines)
-        planned = levels.take(wanted)
+        # Only when it is this person's turn: before that, their cart's goods are nobody else's.
+        theirs = [r for r in carts[wish.owner] if not wanted.keys().isdisjoint(r.wanted)]
+        carts[wish.owner] = [r for r in carts[wish.owner] if r not in theirs]
+        ordered += theirs
+        free.give(take for reservation in theirs for take in reservation.takes)
+        planned = free.take(wanted)
         if isinstance(planned, list):
             uow.emit(StockReservationFailed(order_id=order_id, items=lines_of(wanted), reason=reason_of(planned)))
         else:
             made.append(_reservation(uow, wish, planned))
             uow.emit(StockReserved(order_id=order_id, items=lines_of(wanted)))
+    _release_carts(uow, ordered)
     _commit_plan(uow, made)
 
 
 def reserve(uow: UnitOfWork, wishes: Sequence[Wish]) -> list[str | BusinessError]:
     """Set goods aside on request: the id of each reservation, or why there is none."""
-    known = store.by_order(uow.connection, [wish.order_id for wish in wishes if wish.order_id], lock=True)
-    levels = store.levels(uow.connection, (p for wish in wishes for p, _ in wish.lines), lock=True)
+    known = holdings.by_order(uow.connection, [wish.order_id for wish in wishes if wish.order_id], lock=True)
+    free = levels.available(uow.connection, (p for wish in wishes for p, _ in wish.lines), lock=True)
     made: list[Reservation] = []
     results: list[str | BusinessError] = []
     for wish in wishes:
         if wish.order_id is not None and wish.order_id in known:
             results.append(Conflict(f"Order {wish.order_id} has a reservation", problem="reservation-exists"))
             continue
-        planned = levels.take(totals(wish.lines))
+        planned = free.take(totals(wish.lines))
         if isinstance(planned, list):
             results.append(Refused(reason_of(planned), problem="insufficient-inventory"))
             continue
@@ -89,18 +92,17 @@ def change(
     """Give a living reservation other goods, or more time. Refused, and unchanged, when they are not there."""
     reservation = living(uow, reservation_id)
     if lines is not None:
-        store.apply(uow.connection, store.RELEASE, store.moves_of(reservation.takes))
-        levels = store.levels(uow.connection, (product for product, _ in lines), lock=True)
-        planned = levels.take(totals(lines))
+        moving.apply(uow.connection, moving.RELEASE, moving.moves_of(reservation.takes))
+        free = levels.available(uow.connection, (product for product, _ in lines), lock=True)
+        planned = free.take(totals(lines))
         if isinstance(planned, list):
             raise Refused(reason_of(planned), problem="insufficient-inventory")
-        if not store.apply(uow.connection, store.RESERVE, store.moves_of(planned)):
-            raise StockMoved(reservation_id)
-        store.replace_lines(uow.connection, reservation_id, planned)
+        moving.apply(uow.connection, moving.RESERVE, moving.moves_of(planned))
+        holdings.replace_lines(uow.connection, {reservation_id: planned})
         uow.wake("publish-levels")
     expires_at = reservation.expires_at if lasts is None else uow.now + lasts
-    store.set_expiry(uow.connection, reservation_id, expires_at, uow.now)
-    changed = store.by_id(uow.connection, reservation_id)
+    holdings.set_expiry(uow.connection, reservation_id, expires_at, uow.now)
+    changed = holdings.by_id(uow.connection, reservation_id)
     assert changed is not None
     return changed
 
@@ -108,31 +110,20 @@ def change(
 def reserve_softly(uow: UnitOfWork, added: Iterable[tuple[str, str, int]], lasts: timedelta) -> None:
     """Set aside for carts (owner, product, quantity) what is there of it; a cart is no promise."""
     added = list(added)
-    levels = store.levels(uow.connection, (product for _, product, _ in added), lock=True)
+    free = levels.available(uow.connection, (product for _, product, _ in added), lock=True)
     made: list[Reservation] = []
     for owner, product, quantity in added:
-        possible = min(quantity, levels.available(product))
-        planned = levels.take({product: possible}) if possible > 0 else []
+        possible = min(quantity, free.available(product))
+        planned = free.take({product: possible}) if possible > 0 else []
         if isinstance(planned, tuple):
             wish = Wish([(product, possible)], None, owner, ReservationKind.CART, lasts)
             made.append(_reservation(uow, wish, planned))
     _commit_plan(uow, made)
 
 
-def release_soft(uow: UnitOfWork, wishes: Iterable[Wish]) -> None:
-    """What was set aside for these people's carts is free for their orders."""
-    wanted = {(wish.owner, product) for wish in wishes for product, _ in wish.lines if wish.owner}
-    if not wanted:
-        return
-    soft = store.soft_of(uow.connection, {owner for owner, _ in wanted if owner})
-    matching = [r for r in soft if any((r.owner, take.product_id) in wanted for take in r.takes)]
-    store.apply(uow.connection, store.RELEASE, store.moves_of(take for r in matching for take in r.takes))
-    store.set_status(uow.connection, [r.id for r in matching], ReservationStatus.CANCELLED, uow.now, reason="ordered")
-
-
 def living(uow: UnitOfWork, reservation_id: str) -> Reservation:
     """The reservation of that id, locked. NotFound; Conflict when it is over."""
-    reservation = store.by_id(uow.connection, reservation_id, lock=True)
+    reservation = holdings.by_id(uow.connection, reservation_id, lock=True)
     if reservation is None:
         raise NotFound(f"There is no reservation {reservation_id}")
     if reservation.status is not ReservationStatus.RESERVED:
@@ -160,11 +151,28 @@ def _reservation(uow: UnitOfWork, wish: Wish, takes: tuple[Take, ...]) -> Reserv
 
 
 def _commit_plan(uow: UnitOfWork, made: Sequence[Reservation]) -> None:
-    moves = store.moves_of(take for reservation in made for take in reservation.takes)
-    if not store.apply(uow.connection, store.RESERVE, moves):
-        raise StockMoved("Somebody else took goods that were planned for")
-    store.insert_reservations(uow.connection, made)
+    takes = (take for reservation in made for take in reservation.takes)
+    moving.apply(uow.connection, moving.RESERVE, moving.moves_of(takes))
+    holdings.insert(uow.connection, made)
     if made:
+        uow.wake("publish-levels")
+
+
+def _carts_of(uow: UnitOfWork, wishes: Iterable[Wish]) -> defaultdict[str | None, list[Reservation]]:
+    """What is set aside for the carts of those who order, by owner."""
+    carts: defaultdict[str | None, list[Reservation]] = defaultdict(list)
+    owners = {wish.owner for wish in wishes if wish.owner is not None}
+    for reservation in holdings.soft_of(uow.connection, owners) if owners else ():
+        carts[reservation.owner].append(reservation)
+    return carts
+
+
+def _release_carts(uow: UnitOfWork, ordered: Sequence[Reservation]) -> None:
+    takes = (take for reservation in ordered for take in reservation.takes)
+    moving.apply(uow.connection, moving.RELEASE, moving.moves_of(takes))
+    ids = [reservation.id for reservation in ordered]
+    holdings.set_status(uow.connection, ids, ReservationStatus.CANCELLED, uow.now, reason="ordered")
+    if ordered:
         uow.wake("publish-levels")
 
 

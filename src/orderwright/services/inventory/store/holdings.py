@@ -1,0 +1,157 @@
+"""Reservations and their lines in SQL.
+
+Invariant: whoever ends or changes a reservation reads it locked first, so that it ends once.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from orderwright.services.inventory.domain import Reservation, ReservationKind, ReservationStatus, Take
+from orderwright.services.inventory.tables import reservation_lines, reservations
+
+
+def insert(connection: sa.Connection, new: Sequence[Reservation]) -> None:
+    """Write new reservations with their lines."""
+    if not new:
+        return
+    connection.execute(
+        sa.insert(reservations),
+        [
+            {
+                "id": r.id,
+                "order_id": r.order_id,
+                "kind": r.kind.value,
+                "owner": r.owner,
+                "status": r.status.value,
+                "reason": r.reason,
+                "expires_at": r.expires_at,
+                "created_at": r.created_at,
+                "updated_at": r.updated_at,
+            }
+            for r in new
+        ],
+    )
+    _insert_lines(connection, [(r.id, take) for r in new for take in r.takes])
+
+
+def _insert_lines(connection: sa.Connection, lines: Sequence[tuple[str, Take]]) -> None:
+    """Write the lines of reservations that have none yet."""
+    if lines:
+        connection.execute(
+            sa.insert(reservation_lines),
+            [
+                {
+                    "reservation_id": id_,
+                    "product_id": take.product_id,
+                    "warehouse_id": take.warehouse_id,
+                    "quantity": take.quantity,
+                }
+                for id_, take in lines
+            ],
+        )
+
+
+def replace_lines(connection: sa.Connection, changed: Mapping[str, Sequence[Take]]) -> None:
+    """Give reservations, by their ids, other lines."""
+    if changed:
+        connection.execute(sa.delete(reservation_lines).where(reservation_lines.c.reservation_id.in_(sorted(changed))))
+        _insert_lines(connection, [(id_, take) for id_, takes in changed.items() for take in takes])
+
+
+def set_status(
+    connection: sa.Connection,
+    ids: Sequence[str],
+    status: ReservationStatus,
+    now: datetime,
+    *,
+    reason: str | None = None,
+) -> None:
+    """These reservations, which the caller holds locked, have that status now."""
+    if ids:
+        connection.execute(
+            sa.update(reservations)
+            .where(reservations.c.id.in_(ids))
+            .values(status=status.value, updated_at=now, **({"reason": reason} if reason else {}))
+        )
+
+
+def set_expiry(connection: sa.Connection, reservation_id: str, expires_at: datetime | None, now: datetime) -> None:
+    """A reservation lasts until then."""
+    connection.execute(
+        sa.update(reservations).where(reservations.c.id == reservation_id).values(expires_at=expires_at, updated_at=now)
+    )
+
+
+def by_order(connection: sa.Connection, order_ids: Iterable[str], *, lock: bool = False) -> dict[str, Reservation]:
+    """The reservations of these orders."""
+    query = (
+        sa.select(reservations).where(reservations.c.order_id.in_(sorted(set(order_ids)))).order_by(reservations.c.id)
+    )
+    found = _with_lines(connection, connection.execute(query.with_for_update() if lock else query).all())
+    return {r.order_id: r for r in found if r.order_id is not None}
+
+
+def by_id(connection: sa.Connection, reservation_id: str, *, lock: bool = False) -> Reservation | None:
+    """One reservation."""
+    query = sa.select(reservations).where(reservations.c.id == reservation_id)
+    found = _with_lines(connection, connection.execute(query.with_for_update() if lock else query).all())
+    return found[0] if found else None
+
+
+def newest(connection: sa.Connection, *, limit: int) -> list[Reservation]:
+    """The newest reservations."""
+    query = sa.select(reservations).order_by(reservations.c.id.desc()).limit(limit)
+    return _with_lines(connection, connection.execute(query).all())
+
+
+def soft_of(connection: sa.Connection, owners: Iterable[str]) -> list[Reservation]:
+    """What is set aside for these people's carts, locked."""
+    query = (
+        sa.select(reservations)
+        .where(
+            reservations.c.owner.in_(sorted(set(owners))),
+            reservations.c.kind == ReservationKind.CART.value,
+            reservations.c.status == ReservationStatus.RESERVED.value,
+        )
+        .order_by(reservations.c.id)
+        .with_for_update()
+    )
+    return _with_lines(connection, connection.execute(query).all())
+
+
+def expired(connection: sa.Connection, now: datetime, *, limit: int) -> list[Reservation]:
+    """Living reservations whose time is over, locked."""
+    query = (
+        sa.select(reservations)
+        .where(reservations.c.status == ReservationStatus.RESERVED.value, reservations.c.expires_at <= now)
+        .order_by(reservations.c.expires_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return _with_lines(connection, connection.execute(query).all())
+
+
+def _with_lines(connection: sa.Connection, rows: Sequence[Any]) -> list[Reservation]:
+    lines: dict[str, list[Take]] = {row.id: [] for row in rows}
+    if lines:
+        query = sa.select(reservation_lines).where(reservation_lines.c.reservation_id.in_(list(lines)))
+        for row in connection.execute(query.order_by(reservation_lines.c.product_id, reservation_lines.c.warehouse_id)):
+            lines[row.reservation_id].append(Take(row.product_id, row.warehouse_id, row.quantity))
+    return [
+        Reservation(
+            id=row.id,
+            order_id=row.order_id,
+            kind=ReservationKind(row.kind),
+            owner=row.owner,
+            status=ReservationStatus(row.status),
+            takes=tuple(lines[row.id]),
+            expires_at=row.expires_at,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+            reason=row.reason,
+        )
+        for row in rows
+    ]

@@ -1,0 +1,134 @@
+"""Levels and products in SQL: what can be taken, what lies where, what is still to be told.
+
+Invariant: stock rows are locked in the order of (product, warehouse), here and in `moving`.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from orderwright.kernel.database import insert_ignoring, insert_updating
+from orderwright.services.inventory.domain import Levels, Product
+from orderwright.services.inventory.tables import products, stock, warehouses
+
+
+def available(connection: sa.Connection, product_ids: Iterable[str], *, lock: bool = False) -> Levels:
+    """What can be taken now, by warehouse in order of use; deleted products and closed warehouses have nothing."""
+    query = (
+        sa.select(
+            stock.c.product_id,
+            stock.c.warehouse_id,
+            (stock.c.on_hand - stock.c.reserved).label("available"),
+            warehouses.c.priority,
+        )
+        .join(warehouses, warehouses.c.id == stock.c.warehouse_id)
+        .join(products, products.c.product_id == stock.c.product_id)
+        .where(stock.c.product_id.in_(sorted(set(product_ids))), warehouses.c.active, sa.not_(products.c.deleted))
+        .order_by(stock.c.product_id, stock.c.warehouse_id)
+    )
+    found = Levels()
+    rows = connection.execute(query.with_for_update(of=stock) if lock else query).all()
+    for row in sorted(rows, key=lambda row: (row.product_id, row.priority, row.warehouse_id)):
+        found.by_product.setdefault(row.product_id, {})[row.warehouse_id] = row.available
+    return found
+
+
+def by_product(connection: sa.Connection, product_ids: Sequence[str]) -> dict[str, list[Any]]:
+    """The stock rows of products, with whether their warehouse is open; a known product without stock has none."""
+    known = connection.execute(
+        sa.select(products.c.product_id).where(products.c.product_id.in_(product_ids), sa.not_(products.c.deleted))
+    ).scalars()
+    found: dict[str, list[Any]] = {product_id: [] for product_id in sorted(known)}
+    query = (
+        sa.select(stock, warehouses.c.active)
+        .join(warehouses, warehouses.c.id == stock.c.warehouse_id)
+        .where(stock.c.product_id.in_(list(found)))
+        .order_by(warehouses.c.priority, warehouses.c.id)
+    )
+    for row in connection.execute(query):
+        found[row.product_id].append(row)
+    return found
+
+
+def in_warehouse(connection: sa.Connection, product_ids: Iterable[str], warehouse_id: str) -> dict[str, Any]:
+    """The stock rows of products in one warehouse, by product, locked."""
+    query = (
+        sa.select(stock)
+        .where(stock.c.product_id.in_(sorted(set(product_ids))), stock.c.warehouse_id == warehouse_id)
+        .order_by(stock.c.product_id)
+        .with_for_update()
+    )
+    return {row.product_id: row for row in connection.execute(query)}
+
+
+def product_ids(connection: sa.Connection, *, after: str | None, limit: int) -> list[str]:
+    """Known products by id, after that one."""
+    query = sa.select(products.c.product_id).where(sa.not_(products.c.deleted)).order_by(products.c.product_id)
+    if after is not None:
+        query = query.where(products.c.product_id > after)
+    return list(connection.execute(query.limit(limit)).scalars())
+
+
+def known_products(connection: sa.Connection, ids: Iterable[str]) -> dict[str, Product]:
+    """What is known of these products, locked; also of the deleted ones."""
+    query = (
+        sa.select(products)
+        .where(products.c.product_id.in_(sorted(set(ids))))
+        .order_by(products.c.product_id)
+        .with_for_update()
+    )
+    return {
+        row.product_id: Product(row.product_id, row.name, row.deleted, row.catalog_time)
+        for row in connection.execute(query)
+    }
+
+
+def save_products(connection: sa.Connection, changed: Sequence[Product]) -> None:
+    """Write products as they are known now."""
+    if changed:
+        statement = insert_updating(connection, products, ("product_id",), ("name", "deleted", "catalog_time"))
+        rows = [
+            {
+                "product_id": product.product_id,
+                "name": product.name,
+                "deleted": product.deleted,
+                "catalog_time": product.catalog_time,
+                # Of a new product also the level 0 is news; a known one is marked by what changes its level.
+                "dirty": True,
+            }
+            for product in sorted(changed, key=lambda product: product.product_id)
+        ]
+        connection.execute(statement, rows)
+
+
+def open_stock(connection: sa.Connection, product_ids: Iterable[str], warehouse_id: str) -> None:
+    """Make empty stock rows for these products where there are none."""
+    rows = [
+        {
+            "product_id": product_id,
+            "warehouse_id": warehouse_id,
+            "on_hand": 0,
+            "reserved": 0,
+            "received": 0,
+            "sold": 0,
+            "returned": 0,
+        }
+        for product_id in sorted(set(product_ids))
+    ]
+    if rows:
+        connection.execute(insert_ignoring(connection, stock), rows)
+
+
+def take_dirty(connection: sa.Connection, *, limit: int) -> dict[str, int]:
+    """Products whose level changed since it was last told, with what is available now; they count as told."""
+    chosen = sa.select(products.c.product_id).where(products.c.dirty).limit(limit).with_for_update(skip_locked=True)
+    statement = (
+        sa.update(products)
+        .where(products.c.product_id.in_(chosen))
+        .values(dirty=False)
+        .returning(products.c.product_id, products.c.deleted)
+    )
+    changed = [row.product_id for row in connection.execute(statement).all() if not row.deleted]
+    now = available(connection, changed)
+    return {product_id: now.available(product_id) for product_id in sorted(changed)}
