@@ -1,24 +1,30 @@
-"""Who may pass, and how often: true addresses, rate limits, acceptable requests.
+"""Whom to believe and what can be answered: true addresses, acceptable requests, bearer tokens.
 
 Invariant: an address that a client claims for itself counts for nothing; X-Forwarded-For is read from the right, over
 proxies that are known, and what is passed on is what was found out here.
 """
 
-import ipaddress
-from dataclasses import dataclass
+import re
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
-from limits import RateLimitItem, RateLimitItemPerMinute
-from limits.aio.storage import MemoryStorage
-from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from orderwright.gateway.settings import GatewaySettings
-from orderwright.kernel.errors import BusinessError, TooManyRequests
+from orderwright.kernel.errors import BusinessError, Unauthenticated
 
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 16 * 1024
-ACCEPTABLE = ("*/*", "application/*", "application/json", "application/problem+json", "text/event-stream")
+ACCEPTABLE = frozenset(
+    {"", "*/*", "application/*", "text/*", "application/json", "application/problem+json", "text/event-stream"}
+)
+LOOPBACK = IPv4Address("127.0.0.1")
+IPV6_SUBSCRIBER_BITS = 64
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+_UNWANTED = re.compile(r";\s*q=0(\.0*)?\s*(;|$)", re.IGNORECASE)
 
 
 class NotAcceptable(BusinessError):
@@ -29,83 +35,65 @@ class HeadersTooLarge(BusinessError):
     status, problem, title = 431, "header-fields-too-large", "The headers are too large"
 
 
-@dataclass(frozen=True, slots=True)
-class Allowance:
-    """What is left of a limit, for the RateLimit headers (draft-ietf-httpapi-ratelimit-headers)."""
-
-    name: str
-    quota: int
-    left: int
-    reset_s: int
-
-    def headers(self) -> list[tuple[bytes, bytes]]:
-        """As header fields."""
-        return [
-            (b"ratelimit-policy", f'"{self.name}";q={self.quota};w=60'.encode()),
-            (b"ratelimit", f'"{self.name}";r={self.left};t={self.reset_s}'.encode()),
-        ]
-
-
-class RateLimits:
-    """Counts requests of callers and addresses over the last minute."""
-
-    def __init__(self, settings: GatewaySettings) -> None:
-        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
-        self._limits: dict[str, RateLimitItem] = {
-            name: RateLimitItemPerMinute(amount)
-            for name, amount in (
-                ("caller", settings.caller_per_minute),
-                ("address", settings.address_per_minute),
-                ("login", settings.login_per_minute),
-            )
-            if amount
-        }
-
-    async def count(self, name: str, who: str) -> Allowance | None:
-        """One more request of `who`; None where nothing limits it. TooManyRequests when it is one too many."""
-        limit = self._limits.get(name)
-        if limit is None:
-            return None
-        allowed = await self._limiter.hit(limit, name, who)
-        window = await self._limiter.get_window_stats(limit, name, who)
-        # The window tells when it ends in wall-clock time; a minute is the most that it can be.
-        reset_s = 60 if not allowed else max(1, min(60, limit.get_expiry()))
-        allowance = Allowance(name, limit.amount, max(0, window.remaining), reset_s)
-        if not allowed:
-            raise TooManyRequests(
-                f"At most {limit.amount} requests a minute are answered for this {name}",
-                retry_after_s=max(1, reset_s // 10),
-                extra={"policy": name},
-            )
-        return allowance
-
-
-def check_request(scope: Scope, headers: Headers) -> None:
-    """NotAcceptable, or HeadersTooLarge, for requests that no route could answer."""
+def check_headers(scope: Scope) -> None:
+    """HeadersTooLarge for more, or longer, headers than are read."""
     fields = scope["headers"]
     if len(fields) > MAX_HEADERS or sum(len(name) + len(value) for name, value in fields) > MAX_HEADER_BYTES:
         raise HeadersTooLarge(f"At most {MAX_HEADERS} headers and {MAX_HEADER_BYTES} bytes of them are read")
-    accept = headers.get("accept", "*/*")
-    wanted = [part.partition(";")[0].strip().lower() for part in accept.split(",")]
-    if not any(kind in ACCEPTABLE or not kind for kind in wanted):
+
+
+def check_acceptable(headers: Headers) -> None:
+    """NotAcceptable for a client that would take none of the formats that are spoken here."""
+    wanted = [part for value in headers.getlist("accept") for part in value.split(",") if not _UNWANTED.search(part)]
+    if "accept" in headers and not any(part.partition(";")[0].strip().lower() in ACCEPTABLE for part in wanted):
         raise NotAcceptable("Accept application/json")
 
 
-def client_address(scope: Scope, headers: Headers, trusted: frozenset[str]) -> str:
-    """The address of whoever sent the request, as far as it can be known."""
-    address = scope["client"][0] if scope.get("client") else "127.0.0.1"
-    hops = [hop.strip() for hop in headers.get("x-forwarded-for", "").split(",") if hop.strip()]
-    while address in trusted and hops:
-        address = hops.pop()
-    return address[:64]
+def bearer_token(headers: Headers) -> str:
+    """The token that a request shows. Unauthenticated without one."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthenticated("Send an access token: `Authorization: Bearer …` from POST /api/v1/login")
+    return token.strip()
 
 
-def network_of(address: str) -> str:
+def client_address(scope: Scope, headers: Headers, trusted: Sequence[Network]) -> Address:
+    """The address of whoever sent the request, as far as it can be known.
+
+    Each proxy appends whom it heard from, so the rightmost hop is true if our peer is trusted, the next one if that
+    hop is, and so on; the first one that is not trusted, or cannot be read, ends it.
+    """
+    peer = scope.get("client")
+    address = (_read_address(peer[0]) if peer else None) or LOOPBACK
+    hops = [hop for line in headers.getlist("x-forwarded-for") for hop in line.split(",")]
+    for hop in reversed(hops):
+        if not any(address in network for network in trusted):
+            break
+        claimed = _read_address(hop)
+        if claimed is None:
+            break
+        address = claimed
+    return address
+
+
+def network_of(address: Address) -> str:
     """What counts as one address: an IPv6 subscriber has a whole /64."""
+    if isinstance(address, IPv6Address):
+        return str(IPv6Network((int(address), IPV6_SUBSCRIBER_BITS), strict=False))
+    return str(address)
+
+
+def _read_address(text: str) -> Address | None:
+    """`1.2.3.4`, `1.2.3.4:56`, `2001:db8::1` or `[2001:db8::1]:56`; an IPv4 address in IPv6 is the IPv4 address."""
+    bare = text.strip()
+    if bare.startswith("["):
+        bare = bare[1:].partition("]")[0]
+    elif bare.count(":") == 1:
+        bare = bare.partition(":")[0]
     try:
-        parsed = ipaddress.ip_address(address)
+        address = ip_address(bare.partition("%")[0])
     except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is None:
-        return str(ipaddress.ip_network((parsed, 64), strict=False))
-    return str(parsed)
+        return None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address

@@ -1,29 +1,23 @@
-"""Passes a request on to the service that it is for, and the answer back, unbuffered.
+"""Passes a request on to the service that it is for, and the answer back, piece by piece as it comes.
 
 Invariants: a request that may change something is sent once, whatever happens; a safe one is tried once more, and only
-while the client has seen nothing of an answer. A service that keeps failing is left alone by its breaker.
+while the client has seen nothing of an answer. A service that keeps failing is left alone by its breaker. Only time
+that the service takes counts against the service: a client that sends or reads slowly is not its fault.
 """
 
 import asyncio
-from collections.abc import Sequence
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from orderwright.gateway.routes import API
+from orderwright.gateway.admission import Address
+from orderwright.gateway.headers import inward, outward
+from orderwright.gateway.routes import API, READING, Route
 from orderwright.kernel import context
-from orderwright.kernel.errors import BusinessError, Unavailable
+from orderwright.kernel.errors import Unavailable
 from orderwright.kernel.peers import Peers
-from orderwright.kernel.resilience import Breaker
+from orderwright.kernel.resilience import Breaker, BreakerState
 
-SAFE_METHODS = frozenset({"GET", "HEAD"})
-STREAMS = ("/stream",)
-REPLACED = frozenset(
-    {b"x-forwarded-for", b"x-request-id", b"traceparent", b"x-forwarded-host", b"x-forwarded-proto", b"forwarded"}
-)
-SECURITY_HEADERS: Sequence[tuple[bytes, bytes]] = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-)
+INNER_PEER = ("127.0.0.1", 0)
 
 
 class Proxy:
@@ -33,100 +27,186 @@ class Proxy:
         self._peers = peers
         self._timeout_s = timeout_s
 
-    def breakers(self, services: Sequence[str]) -> list[Breaker]:
-        """The breakers in front of these services."""
-        return [self._peers.breaker(service) for service in services]
-
-    async def forward(
-        self,
-        service: str,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-        *,
-        address: str,
-        extra: Sequence[tuple[bytes, bytes]] = (),
-    ) -> None:
-        """Have `service` answer. Unavailable when it does not, and nothing has been answered yet."""
-        answer = _Answer(send, [*SECURITY_HEADERS, *extra], private=_has_token(scope))
-        attempts = 2 if scope["method"] in SAFE_METHODS else 1
-        breaker = self._peers.breaker(service)
-        for attempt in range(1, attempts + 1):
-            era = breaker.enter()
-            try:
-                await self._once(self._peers.app(service), _inner(scope, address), receive, answer)
-            except Unavailable:
-                breaker.failed(era)
-                if answer.begun or attempt == attempts or not breaker.take_retry_token():
-                    raise
-                continue
-            except BusinessError:
-                breaker.succeeded(era)
-                raise
-            except asyncio.CancelledError:
-                breaker.abandoned(era)
-                raise
-            except BaseException:
-                breaker.failed(era)
-                raise
-            if answer.failed:
-                breaker.failed(era)
-            else:
-                breaker.succeeded(era)
+    async def forward(self, route: Route, scope: Scope, receive: Receive, send: Send, address: Address) -> None:
+        """Have the route's service answer. Unavailable when it does not, and nothing has been answered yet."""
+        body = await _whole_body(receive)
+        if body is None:
             return
-
-    async def _once(self, app: ASGIApp, scope: Scope, receive: Receive, answer: "_Answer") -> None:
-        timeout_s = None if scope["path"].endswith(STREAMS) else self._timeout_s
-        try:
-            async with asyncio.timeout(timeout_s):
-                await app(scope, receive, answer.send)
-        except TimeoutError:
-            raise Unavailable(f"No answer within {timeout_s} s; repeat it with the same Idempotency-Key") from None
+        app, breaker = self._peers.app(route.service), self._peers.breaker(route.service)
+        for may_be_repeated in (True, False) if scope["method"] in READING else (False,):
+            attempt = _Attempt(send, breaker, self._timeout_s, route.streams, may_be_repeated)
+            await attempt.make(app, _inner(scope, address, body), body, receive)
+            if not attempt.forgotten:
+                return
 
 
-class _Answer:
-    """An answer on its way to the client."""
+class _Attempt:
+    """One request to a service. Its breaker is told once how it went, as soon as that is known.
 
-    def __init__(self, send: Send, extra: Sequence[tuple[bytes, bytes]], *, private: bool) -> None:
-        self.begun = False
-        self.failed = False
+    Unavailable at once while the breaker lets nobody through.
+    """
+
+    def __init__(self, send: Send, breaker: Breaker, timeout_s: float, streams: bool, may_be_repeated: bool) -> None:
+        self.forgotten = False
+        """It failed before the client saw anything, and is to be made once more."""
         self._send = send
-        self._extra = extra
-        self._private = private
+        self._breaker = breaker
+        self._era = breaker.enter()
+        self._timeout_s = timeout_s
+        self._streams = streams
+        self._may_be_repeated = may_be_repeated
+        self._begun = False
+        self._told = False
+        self._client_gone = False
+        self._patience = asyncio.timeout(timeout_s)
 
-    async def send(self, message: Message) -> None:
+    async def make(self, app: ASGIApp, scope: Scope, body: bytes, receive: Receive) -> None:
+        """Make it. Unavailable when it failed and is not to be forgotten."""
+        try:
+            async with self._patience:
+                if self._streams:
+                    await self._while_somebody_listens(app, scope, body, receive)
+                else:
+                    await app(scope, _replayed(body, receive), self._pass_back)
+        except Exception as error:
+            self._fail(error)
+        except BaseException:
+            # Cancelled, or the process ends; a probe that was never settled would keep its place for ever.
+            self._abandon()
+            raise
+        else:
+            if not self._begun:
+                self._fail(Unavailable(f"The {self._breaker.name} service gave no answer"))
+
+    async def _while_somebody_listens(self, app: ASGIApp, scope: Scope, body: bytes, receive: Receive) -> None:
+        """A stream ends when its client goes away, also where nothing is sent that could fail to arrive."""
+
+        async def watch() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            self._client_gone = True
+            self._wait_until(asyncio.get_running_loop().time())
+
+        failure: Exception | None = None
+        async with asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(watch())
+            try:
+                await app(scope, _replayed(body, _nothing_more), self._pass_back)
+            except Exception as error:
+                failure = error
+            finally:
+                watching.cancel()
+        if failure is not None:
+            raise failure
+
+    async def _pass_back(self, message: Message) -> None:
+        if self.forgotten:
+            return
         if message["type"] == "http.response.start":
-            self.begun = True
-            self.failed = message["status"] >= 500
-            names = {name.lower() for name, _ in message.get("headers", ())}
-            headers = [*message.get("headers", ()), *self._extra]
-            if self._private and b"cache-control" not in names:
-                headers.append((b"cache-control", b"no-store"))
-            # The gateway's own edge says the request's id.
-            headers = [(name, value) for name, value in headers if name.lower() != b"x-request-id"]
-            message = {**message, "headers": headers}
+            failed = message["status"] >= 500
+            self._tell(failed=failed)
+            if failed and self._forget():
+                return
+            self._begun = True
+            message = {**message, "headers": outward(message.get("headers", ()))}
+        self._wait_until(None)
         await self._send(message)
+        if not self._streams:
+            self._wait_until(asyncio.get_running_loop().time() + self._timeout_s)
+
+    def _fail(self, error: Exception) -> None:
+        """Raise what the client is to know of `error`, if it is to know."""
+        if self.forgotten:
+            return
+        if self._client_gone:
+            self._abandon()
+            return
+        self._tell(failed=True)
+        if self._forget():
+            return
+        if isinstance(error, TimeoutError):
+            raise Unavailable(f"No answer within {self._timeout_s:g} s; repeat it with the same Idempotency-Key")
+        raise error
+
+    def _forget(self) -> bool:
+        """Whether the attempt may be made again: harmless, unseen, not hopeless, and within the budget for it."""
+        self.forgotten = (
+            self._may_be_repeated
+            and not self._begun
+            and self._breaker.state is BreakerState.CLOSED
+            and self._breaker.take_retry_token()
+        )
+        return self.forgotten
+
+    def _tell(self, *, failed: bool) -> None:
+        if not self._told:
+            self._told = True
+            if failed:
+                self._breaker.failed(self._era)
+            else:
+                self._breaker.succeeded(self._era)
+
+    def _abandon(self) -> None:
+        if not self._told:
+            self._told = True
+            self._breaker.abandoned(self._era)
+
+    def _wait_until(self, deadline_s: float | None) -> None:
+        if not self._patience.expired():
+            self._patience.reschedule(deadline_s)
 
 
-def _inner(scope: Scope, address: str) -> Scope:
+async def _whole_body(receive: Receive) -> bytes | None:
+    """The request's body, which the edge keeps small; None when the client went away before all of it had come."""
+    pieces: list[bytes] = []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        pieces.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(pieces)
+
+
+def _replayed(body: bytes, then: Receive) -> Receive:
+    """The body in one piece, and then whatever `then` has to say."""
+    begun = False
+
+    async def receive() -> Message:
+        nonlocal begun
+        if begun:
+            return await then()
+        begun = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive
+
+
+async def _nothing_more() -> Message:
+    await asyncio.Event().wait()
+    raise AssertionError("nobody sets this event")
+
+
+def _inner(scope: Scope, address: Address, body: bytes) -> Scope:
     """The request as the service sees it: below its own root, with what was found out here in its headers."""
+    headers = inward(scope["headers"])
+    if any(name.lower() == b"transfer-encoding" for name, _ in scope["headers"]):
+        headers.append((b"content-length", str(len(body)).encode()))
+    headers.append((b"x-forwarded-for", str(address).encode()))
     request = context.current.get()
-    headers = [(name, value) for name, value in scope["headers"] if name.lower() not in REPLACED]
-    headers.append((b"x-forwarded-for", address.encode("latin-1", "replace")))
     if request is not None:
         headers.append((b"x-request-id", request.request_id.encode()))
         headers.append((b"traceparent", request.traceparent.encode()))
-    raw_path = scope.get("raw_path") or scope["path"].encode()
-    return {
+    raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
+    inner = {
         **scope,
         "path": scope["path"].removeprefix(API),
         "raw_path": raw_path.removeprefix(API.encode()),
         "headers": headers,
-        "client": ("127.0.0.1", 0),
+        "client": INNER_PEER,
         "root_path": "",
         "state": {},
     }
-
-
-def _has_token(scope: Scope) -> bool:
-    return any(name == b"authorization" for name, _ in scope["headers"])
+    # What the gateway matched says nothing to the service's own router.
+    inner.pop("route", None)
+    return inner

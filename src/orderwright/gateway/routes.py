@@ -1,60 +1,153 @@
 """Which path belongs to which service, and which need no token.
 
-Invariant: what is not in this table does not exist outside; the services' own operations and their routes for each
-other are not in it. Only a path in normal form is looked up, so no spelling of a path leads anywhere else.
+Invariant: what is not in this table does not exist outside; what the services have for each other and for operators is
+named in HIDDEN and stays inside. Only a path in normal form is looked up, so no spelling of a path leads anywhere else.
 """
 
 import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 API = "/api/v1"
+READING = frozenset({"GET", "HEAD"})
+POSTING = frozenset({"POST"})
 
-_ID = r"[^/]+"
+_PARAMETER = re.compile(r"\{[^}]*\}")
+_UNUSUAL = re.compile(r"[\x00-\x1f\x7f\\]")
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One part of the API."""
+    """One path of the API, for all its methods; the service knows which it has."""
 
     service: str
-    pattern: re.Pattern[str]
-    public_methods: frozenset[str] = frozenset()
+    template: str
+    """The path at the service, which is also the path below the API's prefix."""
+    public: frozenset[str] = frozenset()
+    """Methods that need no token here; the service decides about one that is sent."""
     guessable: bool = False
     """Somebody might guess secrets here: a stricter limit."""
+    streams: bool = False
+    """The answer stays open for as long as the client listens."""
 
-
-def _route(service: str, pattern: str, *public: str, guessable: bool = False) -> Route:
-    return Route(service, re.compile(pattern), frozenset(public), guessable)
+    @property
+    def path(self) -> str:
+        """The path's template outside, by which requests are counted."""
+        return API + self.template
 
 
 ROUTES: tuple[Route, ...] = (
-    _route("identity", r"/(login|register|refresh)", "POST", guessable=True),
-    _route("identity", r"/logout", "POST"),
-    _route("identity", r"/\.well-known/jwks\.json", "GET", "HEAD"),
-    _route("identity", rf"/(me|me/password|users|users/{_ID}|users/{_ID}/(roles|disable|enable))"),
-    _route("inventory", rf"/products/{_ID}/stock", "GET", "HEAD"),
-    _route("inventory", r"/stock", "GET", "HEAD"),
-    _route("inventory", rf"/(check-availability|reservations|reservations/{_ID}|warehouses|warehouses/{_ID})"),
-    _route("catalog", rf"/products(/{_ID})?", "GET", "HEAD"),
-    _route("cart", rf"/carts/{_ID}(/items(/{_ID})?|/checkout)?"),
-    _route("order", rf"/orders(/customer/{_ID}|/{_ID}(/(cancel|status|events|saga|saga/push|stream))?)?"),
-    _route("payment", rf"/payments(/order/{_ID}|/{_ID}(/refunds?)?)?"),
-    _route("payment", rf"/webhooks/{_ID}", "POST"),
-    _route("shipping", rf"/shipments(/(?!cancel$){_ID}(/(ship|deliver))?)?"),
-    _route("notification", rf"/(notifications|notifications/{_ID}|templates|templates/{_ID}(/preview)?)"),
+    Route("identity", "/register", POSTING, guessable=True),
+    Route("identity", "/login", POSTING, guessable=True),
+    Route("identity", "/refresh", POSTING, guessable=True),
+    Route("identity", "/logout", POSTING),
+    Route("identity", "/.well-known/jwks.json", READING),
+    Route("identity", "/me"),
+    Route("identity", "/me/password"),
+    Route("identity", "/users"),
+    Route("identity", "/users/{user_id}"),
+    Route("identity", "/users/{user_id}/roles"),
+    Route("identity", "/users/{user_id}/disable"),
+    Route("identity", "/users/{user_id}/enable"),
+    Route("catalog", "/products", READING),
+    Route("catalog", "/products/{product_id}", READING),
+    Route("inventory", "/products/{product_id}/stock", READING),
+    Route("inventory", "/stock", READING),
+    Route("inventory", "/check-availability"),
+    Route("inventory", "/reservations"),
+    Route("inventory", "/reservations/{reservation_id}"),
+    Route("inventory", "/warehouses"),
+    Route("inventory", "/warehouses/{warehouse_id}"),
+    Route("cart", "/carts/{user_id}"),
+    Route("cart", "/carts/{user_id}/items"),
+    Route("cart", "/carts/{user_id}/items/{product_id}"),
+    Route("cart", "/carts/{user_id}/checkout"),
+    Route("order", "/orders"),
+    Route("order", "/orders/customer/{customer_id}"),
+    Route("order", "/orders/{order_id}"),
+    Route("order", "/orders/{order_id}/cancel"),
+    Route("order", "/orders/{order_id}/status"),
+    Route("order", "/orders/{order_id}/events"),
+    Route("order", "/orders/{order_id}/saga"),
+    Route("order", "/orders/{order_id}/saga/push"),
+    Route("order", "/orders/{order_id}/stream", streams=True),
+    Route("payment", "/payments"),
+    Route("payment", "/payments/order/{order_id}"),
+    Route("payment", "/payments/{payment_id}"),
+    Route("payment", "/payments/{payment_id}/refund"),
+    Route("payment", "/payments/{payment_id}/refunds"),
+    Route("payment", "/webhooks/{provider}", POSTING),
+    Route("shipping", "/shipments"),
+    Route("shipping", "/shipments/{shipment_id}"),
+    Route("shipping", "/shipments/{shipment_id}/ship"),
+    Route("shipping", "/shipments/{shipment_id}/deliver"),
+    Route("notification", "/notifications"),
+    Route("notification", "/notifications/email"),
+    Route("notification", "/notifications/sms"),
+    Route("notification", "/notifications/push"),
+    Route("notification", "/notifications/{notification_id}"),
+    Route("notification", "/templates"),
+    Route("notification", "/templates/{name}"),
+    Route("notification", "/templates/{name}/preview"),
 )
+
+SERVICES: tuple[str, ...] = tuple(dict.fromkeys(route.service for route in ROUTES))
+
+HIDDEN: frozenset[tuple[str, str]] = frozenset(
+    {
+        ("identity", "/service-token"),
+        ("identity", "/contacts"),
+        ("order", "/contacts"),
+        ("payment", "/payment-methods"),
+        ("payment", "/payments/order/{order_id}/hold"),
+        ("payment", "/payments/order/{order_id}/terms"),
+        ("shipping", "/shipments/cancel"),
+        # Outside, this path is the catalog's.
+        ("inventory", "/products"),
+    }
+)
+"""What services have and nobody reaches from outside, beside the operations that every one has."""
+
+OPERATIONS = frozenset({"/health", "/ready", "/metrics", "/docs", "/openapi.json"})
+
+_KEPT_INSIDE = OPERATIONS | ({path for _, path in HIDDEN} - {route.template for route in ROUTES})
 
 
 def find(path: str) -> Route | None:
     """Whose `path` (below the API's prefix) is; None when it is nobody's."""
-    return next((route for route in ROUTES if route.pattern.fullmatch(path)), None)
+    if path in _KEPT_INSIDE:
+        return None
+    candidates = _BY_FIRST_SEGMENT.get(path.split("/", 2)[1], ())
+    return next((route for pattern, route in candidates if pattern.fullmatch(path)), None)
+
+
+def exposed(service: str, template: str) -> Route | None:
+    """The route by which a service's own path is reached from outside, whatever it calls its parameters."""
+    return _BY_SHAPE.get((service, shape(template)))
+
+
+def shape(template: str) -> str:
+    """A template without the names of its parameters."""
+    return _PARAMETER.sub("{}", template)
 
 
 def is_normal(path: str, raw_path: bytes) -> bool:
     """Whether a path is spelt the one way that is looked up: no empty or dotted segments, no encoded slash."""
-    if b"%2f" in raw_path.lower() or b"%5c" in raw_path.lower() or "\\" in path:
+    raw = raw_path.lower()
+    if b"%2f" in raw or b"%5c" in raw or _UNUSUAL.search(path):
         return False
-    if any(ord(character) < 32 or ord(character) == 127 for character in path):
-        return False
-    segments = path.split("/")[1:]
-    return all(segment not in {"", ".", ".."} for segment in segments)
+    first, *segments = path.split("/")
+    return not first and all(segment not in {"", ".", ".."} for segment in segments)
+
+
+def _by_first_segment(routes: Iterable[Route]) -> Mapping[str, list[tuple[re.Pattern[str], Route]]]:
+    found: dict[str, list[tuple[re.Pattern[str], Route]]] = defaultdict(list)
+    for route in routes:
+        pattern = "[^/]+".join(re.escape(part) for part in _PARAMETER.split(route.template))
+        found[route.template.split("/", 2)[1]].append((re.compile(pattern), route))
+    return dict(found)
+
+
+_BY_FIRST_SEGMENT = _by_first_segment(ROUTES)
+_BY_SHAPE = {(route.service, shape(route.template)): route for route in ROUTES}

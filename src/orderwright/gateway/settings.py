@@ -1,6 +1,6 @@
 """Settings of the gateway, from ORDERWRIGHT_GATEWAY_…"""
 
-from pydantic import Field
+from pydantic import Field, IPvAnyNetwork
 from pydantic_settings import BaseSettings
 
 from orderwright.kernel.settings import prefixed
@@ -17,7 +17,7 @@ class GatewaySettings(BaseSettings):
         60, ge=0, description="Log-ins, registrations and refreshes a minute from one address; 0: any number"
     )
     upstream_timeout_s: float = Field(10.0, gt=0, description="A service that takes longer is answered for with 503")
-    trusted_proxies: list[str] = Field(
+    trusted_proxies: list[IPvAnyNetwork] = Field(
         [], description='Addresses whose X-Forwarded-For is believed, as JSON: ["10.0.0.5"]'
     )
     cors_origins: list[str] = Field([], description="Origins that browsers may call from, as JSON; empty: none")

@@ -1,0 +1,1 @@
+"""The gateway, with small services of the tests' own behind it."""

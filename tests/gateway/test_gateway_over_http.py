@@ -1,0 +1,156 @@
+"""The gateway with real sockets on both sides: a uvicorn in front, and another behind an HttpPeer."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import httpx2
+import pytest
+from fastapi import Request, Response
+from fastapi.responses import StreamingResponse
+
+from orderwright.kernel.httppeer import HttpPeer
+from orderwright.kernel.server import Door
+from tests.gateway.bench import GatewayBench
+
+
+@asynccontextmanager
+async def over_http(bench: GatewayBench) -> AsyncIterator[tuple[httpx2.AsyncClient, Door]]:
+    """A client of the gateway, whose order service is behind a socket; and that socket's door."""
+    async with AsyncExitStack() as stack:
+        service = Door("order", bench.services["order"].app, "127.0.0.1", 0, stop_timeout_s=1)
+        front = Door("gateway", bench.gateway.app, "127.0.0.1", 0, stop_timeout_s=1)
+        for door in (service, front):
+            await door.open()
+            stack.push_async_callback(door.shut)
+        peer = HttpPeer("order", service.address)
+        stack.push_async_callback(peer.close)
+        bench.apps["order"] = peer
+        client = httpx2.AsyncClient(
+            base_url=front.address, trust_env=False, timeout=10, headers={"Authorization": f"Bearer {bench.token()}"}
+        )
+        yield await stack.enter_async_context(client), service
+
+
+async def test_requests_and_answers_pass_two_sockets_unchanged() -> None:
+    bench = GatewayBench()
+    body = bytes(range(256)) * 512
+    bench.services["order"].will(Response(body, 201, {"ETag": '"1"'}, "application/octet-stream"))
+    async with over_http(bench) as (client, _):
+        got = await client.post("/api/v1/orders/a%20b?x=%2F", content=body, headers={"Idempotency-Key": "k-1"})
+        empty = await client.delete("/api/v1/orders/o-1")
+    assert (got.status_code, got.content, got.headers["etag"]) == (201, body, '"1"')
+    assert len(got.headers.get_list("date")) == len(got.headers.get_list("x-request-id")) == 1
+    assert "server" not in got.headers
+    heard, second = bench.heard("order")
+    assert (heard.method, heard.path, heard.raw_path, heard.query) == (
+        "POST",
+        "/orders/a b",
+        b"/orders/a%20b",
+        b"x=%2F",
+    )
+    assert (heard.body, heard.header("idempotency-key")) == (body, ["k-1"])
+    assert heard.header("x-forwarded-for") == ["127.0.0.1"]
+    assert heard.header("x-request-id") == [got.headers["x-request-id"]]
+    assert (empty.status_code, second.method) == (200, "DELETE")
+
+
+async def test_a_chunked_body_arrives_whole() -> None:
+    bench = GatewayBench()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for piece in (b'{"a"', b": 1", b"}"):
+            yield piece
+
+    async with over_http(bench) as (client, _):
+        assert (await client.post("/api/v1/orders", content=pieces())).status_code == 200
+    assert bench.heard("order")[0].body == b'{"a": 1}'
+
+
+async def test_a_stream_comes_piece_by_piece_and_its_end_reaches_the_service() -> None:
+    bench, go_on, ended = GatewayBench(), asyncio.Event(), asyncio.Event()
+
+    async def talk(_: Request) -> Response:
+        async def pieces() -> AsyncIterator[bytes]:
+            try:
+                yield b"data: 1\n\n"
+                await go_on.wait()
+                yield b"data: 2\n\n"
+                await asyncio.Event().wait()
+            finally:
+                ended.set()
+
+        return StreamingResponse(pieces(), media_type="text/event-stream")
+
+    bench.services["order"].will(talk)
+    async with over_http(bench) as (client, _), asyncio.timeout(5):
+        async with client.stream("GET", "/api/v1/orders/o-1/stream") as got:
+            incoming = got.aiter_raw()
+            assert (got.headers["content-type"], await anext(incoming)) == (
+                "text/event-stream; charset=utf-8",
+                b"data: 1\n\n",
+            )
+            go_on.set()
+            assert await anext(incoming) == b"data: 2\n\n"
+        # Nothing more is ever sent, so only the client's going away can end it.
+        await ended.wait()
+        assert ended.is_set()
+
+
+async def test_a_service_that_is_gone_is_answered_for_and_a_safe_request_tried_twice() -> None:
+    bench = GatewayBench()
+    async with over_http(bench) as (client, service):
+        assert (await client.get("/api/v1/orders")).status_code == 200
+        await service.shut()
+        for method in ("GET", "POST"):
+            async with asyncio.timeout(5):
+                got = await client.request(method, "/api/v1/orders")
+            assert (got.status_code, got.headers["retry-after"]) == (503, "1")
+            assert got.json()["type"].endswith("/unavailable")
+        assert bench.peers.breaker("order").snapshot()["failures"] == 3
+
+
+async def test_a_failed_read_is_repeated_over_http_too() -> None:
+    bench = GatewayBench()
+    bench.services["order"].will(Response("broken", 503))
+    async with over_http(bench) as (client, _), asyncio.timeout(5):
+        assert (await client.get("/api/v1/orders")).status_code == 200
+    assert len(bench.heard("order")) == 2
+
+
+async def test_an_answer_that_breaks_off_breaks_off_for_the_client_too() -> None:
+    bench = GatewayBench()
+
+    async def half(_: Request) -> Response:
+        return Response(b"half", headers={"Content-Length": "8"})
+
+    bench.services["order"].will(half)
+    async with over_http(bench) as (client, _):
+        with pytest.raises(httpx2.RemoteProtocolError):
+            await client.get("/api/v1/orders")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"GET http://evil.example/api/v1/contacts HTTP/1.1",
+        b"GET /api/v1/orders/../contacts HTTP/1.1",
+        b"GET /api/v1/orders/%2e%2e/contacts HTTP/1.1",
+        b"GET //contacts HTTP/1.1",
+        b"GET /api/v1/orders/\xff\xfe HTTP/1.1",
+        b"GET /api/v1/contacts?x HTTP/1.1",
+        b"GET /api/v1/contacts#x HTTP/1.1",
+        b"GET /api/v1/contacts/../contacts HTTP/1.1",
+    ],
+)
+async def test_a_request_line_that_no_client_library_would_write_reaches_nobody(line: bytes) -> None:
+    bench = GatewayBench()
+    async with over_http(bench) as (client, _), asyncio.timeout(5):
+        reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+        token = bench.token().encode()
+        writer.write(line + b"\r\nHost: x\r\nAuthorization: Bearer " + token + b"\r\nConnection: close\r\n\r\n")
+        answer = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+    assert answer.split(b" ")[1] in {b"400", b"404"}, answer
+    assert all(not service.heard for service in bench.services.values())
