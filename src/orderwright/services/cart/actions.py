@@ -5,51 +5,30 @@ a product that was deleted stays deleted whatever comes late.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from decimal import Decimal
-from typing import Any
 
 from msgspec import UNSET
 
 from orderwright.contracts.carts import CartCheckedOut, CartItemAdded
 from orderwright.contracts.carts import CartLine as ContractLine
-from orderwright.kernel import money
 from orderwright.kernel.errors import Conflict, Invalid, NotFound, Refused
 from orderwright.kernel.unit import UnitOfWork
 from orderwright.services.cart import store
-from orderwright.services.cart.domain import Cart
+from orderwright.services.cart.domain import Cart, Product, Said
 from orderwright.services.cart.settings import CartSettings
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What the catalog said of a product; without a price it was deleted."""
-
-    product_id: str
-    at: datetime
-    price: Decimal | None
-    name: str | None = None
-    currency: str | None = None
-
-
-def cart_of(uow: UnitOfWork, user_id: str) -> Cart:
-    """Somebody's open cart, empty when there is none."""
-    return store.open_cart(uow.connection, user_id) or Cart("", user_id, uow.now, ())
+class NeverHeardOf(Refused):
+    """Nothing was said here of the product yet; the catalog may know it all the same."""
 
 
 def add_item(uow: UnitOfWork, user_id: str, product_id: str, quantity: int, limits: CartSettings) -> Cart:
     """Put so many more into the cart. Refused for a product that is not for sale; Invalid when the cart is full."""
-    product = store.known_products(uow.connection, [product_id]).get(product_id)
-    if product is None or product.deleted:
-        raise Refused(f"There is no product {product_id}", problem="unknown-product", extra={"product_id": product_id})
-    store.ensure_open_cart(uow.connection, uow.ids.new(), user_id, uow.now)
-    cart = _open(uow, user_id)
-    before = next((line.quantity for line in cart.lines if line.product_id == product_id), 0)
+    product = _for_sale(uow, product_id)
+    cart = _opened(uow, user_id)
+    before = cart.quantity_of(product_id)
     if not before and len(cart.lines) >= limits.max_lines:
         raise Invalid(f"A cart holds at most {limits.max_lines} different products", problem="too-many-items")
-    if before + quantity > limits.max_quantity:
-        raise Invalid(f"A cart holds at most {limits.max_quantity} of one product", problem="too-many-items")
+    _check_quantity(before + quantity, limits)
     if cart.currency not in {None, product.currency}:
         raise Conflict(
             f"The cart is in {cart.currency}, this is sold in {product.currency}", problem="currency-mismatch"
@@ -59,12 +38,13 @@ def add_item(uow: UnitOfWork, user_id: str, product_id: str, quantity: int, limi
     return _open(uow, user_id)
 
 
-def set_item(uow: UnitOfWork, user_id: str, product_id: str, quantity: int) -> Cart:
-    """Have so many in the cart. NotFound when the product is not in it."""
+def set_item(uow: UnitOfWork, user_id: str, product_id: str, quantity: int, limits: CartSettings) -> Cart:
+    """Have so many in the cart. NotFound when the product is not in it; Invalid when these are too many."""
     cart = _open(uow, user_id)
-    before = next((line.quantity for line in cart.lines if line.product_id == product_id), None)
-    if before is None:
+    before = cart.quantity_of(product_id)
+    if not before:
         raise NotFound(f"{product_id} is not in the cart")
+    _check_quantity(quantity, limits)
     store.set_line(uow.connection, cart.id, product_id, quantity, uow.now)
     if quantity > before:
         uow.emit(CartItemAdded(user_id=user_id, product_id=product_id, quantity=quantity - before))
@@ -99,29 +79,35 @@ def check_out(uow: UnitOfWork, user_id: str, default_currency: str, *, expected:
     return cart
 
 
-def hear_catalog(uow: UnitOfWork, said: Sequence[Said], default_currency: str) -> None:
-    """Take in what the catalog said, in the order of its own clock."""
-    known = {
-        product_id: (row.changed_at, row.deleted, row.name)
-        for product_id, row in store.known_products(uow.connection, (word.product_id for word in said)).items()
-    }
-    rows: dict[str, dict[str, Any]] = {}
-    for word in sorted(said, key=lambda one: one.at):
-        changed_at, deleted, name = known.get(word.product_id, (None, False, None))
-        if deleted or (changed_at is not None and word.at < changed_at and word.price is not None):
-            continue
-        currency = word.currency or default_currency
-        rows[word.product_id] = {
-            "product_id": word.product_id,
-            "name": word.name or name,
-            "price": Decimal(0) if word.price is None else money.exact(word.price, currency),
-            "currency": currency,
-            "deleted": word.price is None,
-            "changed_at": word.at,
-        }
-        known[word.product_id] = (word.at, word.price is None, word.name or name)
-    store.save_products(uow.connection, list(rows.values()))
-    store.remove_products(uow.connection, [product_id for product_id, row in rows.items() if row["deleted"]])
+def hear_catalog(uow: UnitOfWork, said: Sequence[Said]) -> None:
+    """Take in what the catalog said; a product that it deleted leaves every open cart."""
+    before = store.products_to_change(uow.connection, (word.product_id for word in said))
+    now = dict(before)
+    for word in said:
+        now[word.product_id] = now[word.product_id].after(word)
+    changed = [product for product_id, product in now.items() if product != before[product_id]]
+    store.save_products(uow.connection, changed)
+    store.remove_products(uow.connection, [product.product_id for product in changed if product.deleted])
+
+
+def _for_sale(uow: UnitOfWork, product_id: str) -> Product:
+    product = store.product(uow.connection, product_id)
+    if product.known and not product.deleted:
+        return product
+    kind = Refused if product.known else NeverHeardOf
+    raise kind(f"There is no product {product_id}", problem="unknown-product", extra={"product_id": product_id})
+
+
+def _check_quantity(quantity: int, limits: CartSettings) -> None:
+    if quantity > limits.max_quantity:
+        raise Invalid(f"A cart holds at most {limits.max_quantity} of one product", problem="too-many-items")
+
+
+def _opened(uow: UnitOfWork, user_id: str) -> Cart:
+    """Somebody's open cart, a new one when there is none; also when the open one is checked out at this moment."""
+    while (cart := store.open_cart(uow.connection, user_id, lock=True)) is None:
+        store.ensure_open_cart(uow.connection, uow.ids.new(), user_id, uow.now)
+    return cart
 
 
 def _open(uow: UnitOfWork, user_id: str) -> Cart:

@@ -12,4 +12,4 @@ class CartSettings(BaseSettings):
     model_config = prefixed("cart")
 
     max_lines: int = Field(100, ge=1, description="How many different products a cart may hold")
-    max_quantity: int = Field(10_000, ge=1, description="How many of one product a cart may hold")
+    max_quantity: int = Field(10_000, ge=1, le=10_000, description="How many of one product a cart may hold")

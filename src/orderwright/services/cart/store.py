@@ -1,14 +1,19 @@
 """The cart service's SQL."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from orderwright.kernel.database import insert_ignoring, insert_updating
-from orderwright.services.cart.domain import Cart, CartLine
+from orderwright.kernel.idempotency import Claim
+from orderwright.kernel.tables import idempotency_keys
+from orderwright.services.cart.domain import Cart, CartLine, Product
 from orderwright.services.cart.tables import cart_items, carts, products
+
+_MEMBERS = tuple(field.name for field in fields(Product))
 
 
 def open_cart(connection: sa.Connection, user_id: str, *, lock: bool = False) -> Cart | None:
@@ -74,14 +79,45 @@ def remove_products(connection: sa.Connection, product_ids: Sequence[str]) -> No
         )
 
 
-def known_products(connection: sa.Connection, product_ids: Iterable[str]) -> dict[str, Any]:
-    """What is known of products, locked."""
-    query = sa.select(products).where(products.c.product_id.in_(sorted(set(product_ids)))).with_for_update()
-    return {row.product_id: row for row in connection.execute(query)}
+def product(connection: sa.Connection, product_id: str) -> Product:
+    """What is known of a product. It stays so until the end of the transaction; others may read it meanwhile."""
+    query = sa.select(products).where(products.c.product_id == product_id).with_for_update(read=True)
+    row = connection.execute(query).one_or_none()
+    return Product(product_id) if row is None else _product(row)
 
 
-def save_products(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write products as they are known now."""
-    if rows:
-        changes = ("name", "price", "currency", "deleted", "changed_at")
-        connection.execute(insert_updating(connection, products, ("product_id",), changes), list(rows))
+def products_to_change(connection: sa.Connection, product_ids: Iterable[str]) -> dict[str, Product]:
+    """What is known of products, locked, each with a row from now on.
+
+    A row that is not there cannot be locked: two that hear of a new product at once would overwrite each other.
+    """
+    ids = sorted(set(product_ids))
+    if not ids:
+        return {}
+    connection.execute(insert_ignoring(connection, products), [asdict(Product(product_id)) for product_id in ids])
+    query = sa.select(products).where(products.c.product_id.in_(ids)).order_by(products.c.product_id)
+    return {row.product_id: _product(row) for row in connection.execute(query.with_for_update())}
+
+
+def save_products(connection: sa.Connection, changed: Sequence[Product]) -> None:
+    """Write what is known now of products that have a row."""
+    if not changed:
+        return
+    statement = (
+        sa.update(products)
+        .where(products.c.product_id == sa.bindparam("id"))
+        .values({name: sa.bindparam(f"new_{name}", type_=products.c[name].type) for name in _MEMBERS[1:]})
+    )
+    rows = [{"id": one.product_id, **{f"new_{name}": getattr(one, name) for name in _MEMBERS[1:]}} for one in changed]
+    connection.execute(statement, rows)
+
+
+def is_answered(connection: sa.Connection, claim: Claim) -> bool:
+    """Whether a request with this key was answered before."""
+    keys = idempotency_keys
+    query = sa.select(keys.c.status).where(keys.c.caller == claim.caller, keys.c.key == claim.key)
+    return connection.execute(query).scalar_one_or_none() is not None
+
+
+def _product(row: Any) -> Product:
+    return Product(**{name: getattr(row, name) for name in _MEMBERS})

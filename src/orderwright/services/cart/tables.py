@@ -33,13 +33,12 @@ products = sa.Table(
     "products",
     metadata,
     sa.Column("product_id", foreign_id(), primary_key=True),
+    sa.Column("price", ExactAmount, comment="null until it was heard"),
+    sa.Column("currency", sa.String(3)),
+    sa.Column("priced_at", Instant, comment="the catalog's time of the newest price that is known here"),
     sa.Column("name", sa.String(500)),
-    sa.Column("price", ExactAmount, nullable=False),
-    sa.Column("currency", sa.String(3), nullable=False),
+    sa.Column("named_at", Instant, comment="the catalog's time of the newest name that is known here"),
     sa.Column("deleted", sa.Boolean, nullable=False),
-    sa.Column(
-        "changed_at", Instant, nullable=False, comment="the catalog's time of the last change that is known here"
-    ),
 )
 
 OWN_TABLES = (carts, cart_items, products)

@@ -3,7 +3,7 @@
 Invariant: every change of a price is said in the transaction that makes it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -47,13 +47,18 @@ def create_products(uow: UnitOfWork, new: Sequence[NewProduct], default_currency
 
 
 def change_product(
-    uow: UnitOfWork, product_id: str, changes: Mapping[str, Any], default_currency: str, *, version: int | None = None
+    uow: UnitOfWork,
+    product_id: str,
+    changes: Mapping[str, Any],
+    default_currency: str,
+    *,
+    versions: Collection[int] | None = None,
 ) -> Product:
-    """Change a product. NotFound; VersionGone when it is not the version that the caller saw."""
+    """Change a product. NotFound; VersionGone when it has none of the `versions` that the caller would change."""
     product = store.by_id(uow.connection, product_id, lock=True)
     if product is None:
         raise NotFound(f"There is no product {product_id}")
-    if version is not None and version != product.version:
+    if versions is not None and product.version not in versions:
         raise VersionGone(f"The product has version {product.version} now")
     wanted = dict(changes)
     if "price" in wanted:

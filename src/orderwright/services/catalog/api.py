@@ -1,23 +1,26 @@
-"""The catalog's HTTP door: browsing for everybody, changes for staff."""
+"""The catalog's HTTP door: browsing for everybody, changes for staff.
+
+Invariant: who changes a product and says which version they saw (`If-Match`) never undoes somebody else's change.
+"""
 
 import base64
 import binascii
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import Field, StringConstraints
 
 from orderwright.kernel import money
 from orderwright.kernel.auth import Staff
+from orderwright.kernel.context import current_traceparent
 from orderwright.kernel.errors import BusinessError, Invalid, Malformed, NotFound
 from orderwright.kernel.manifest import Kit
 from orderwright.kernel.money import AmountText, PositiveAmount
 from orderwright.kernel.unit import UnitOfWork
 from orderwright.kernel.web import (
     Body,
-    Cursor,
     ExactRoute,
     IdempotencyKey,
     Limit,
@@ -35,7 +38,11 @@ from orderwright.services.catalog.domain import NewProduct, Product
 router = APIRouter(route_class=ExactRoute, tags=["products"])
 
 Quantity = Annotated[int, Field(ge=0, le=1_000_000_000)]
+Position = Annotated[str | None, Query(max_length=1200, description="`next_cursor` of the page before")]
+"""A cursor with room for the longest name: 200 characters of 4 bytes and an id of 64, in base64."""
+
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
+Sku = Annotated[str, StringConstraints(pattern=r"^[ -~]{1,64}$")]
 ImageUrl = Annotated[str, StringConstraints(max_length=500, pattern=r"^https?://[!-~]+$")]
 
 
@@ -61,15 +68,24 @@ class ProductBody(Body):
     price: PositiveAmount
     currency: Currency | None = None
     quantity: Quantity = 0
+    sku: Sku | None = None
     category: ShortText | None = None
     image_url: ImageUrl | None = None
 
 
+def _left_alone() -> Any:
+    """Stands for a member that was not sent; such members are never looked at."""
+    return None
+
+
 class ProductChangeBody(Body):
-    name: ShortText | None = None
+    """What is not sent stays as it is; null takes away what a product can be without."""
+
+    name: ShortText = Field(default_factory=_left_alone)
     description: LongText | None = None
-    price: PositiveAmount | None = None
-    quantity: Quantity | None = None
+    price: PositiveAmount = Field(default_factory=_left_alone)
+    quantity: Quantity = Field(default_factory=_left_alone)
+    sku: Sku | None = None
     category: ShortText | None = None
     image_url: ImageUrl | None = None
 
@@ -81,6 +97,7 @@ class ProductView(View):
     price: AmountText
     currency: str
     quantity: int
+    sku: str | None
     category: str | None
     image_url: str | None
     version: int
@@ -101,6 +118,7 @@ async def create_product(
         currency=currency,
         quantity=body.quantity,
         description=body.description,
+        sku=body.sku,
         category=body.category,
         image_url=body.image_url,
     )
@@ -113,16 +131,19 @@ async def create_product(
         assert created is not None
         return _view(created)
 
-    return await once(desk.kit.units, claim_for(request, caller, key), 201, work)
+    claim = claim_for(request, caller, key)
+    response = await once(desk.kit.units, claim, 201, work, traces=_traces(new.id))
+    response.headers["ETag"] = '"1"'
+    return response
 
 
 @router.get("/products", summary="Products by name")
 async def list_products(
     desk: Desk,
     q: Annotated[str | None, Query(min_length=1, max_length=100, description="In the name or the description")] = None,
-    category: Annotated[str | None, Query(max_length=100)] = None,
+    category: Annotated[str | None, Query(max_length=200)] = None,
     limit: Limit = 50,
-    cursor: Cursor = None,
+    cursor: Position = None,
 ) -> Page[ProductView]:
     after = None if cursor is None else _read_cursor(cursor)
     text, wanted = _without_nul(q), _without_nul(category)
@@ -153,16 +174,17 @@ async def change_product(
     _: Staff,
     desk: Desk,
     response: Response,
-    if_match: Annotated[str | None, Header(max_length=40, description="The ETag that you saw (RFC 9110)")] = None,
+    if_match: Annotated[str | None, Header(max_length=200, description="The ETag that you saw (RFC 9110)")] = None,
 ) -> ProductView:
     """`quantity` is what was counted, and is told to the inventory; without it stock is left alone."""
-    changes = body.model_dump(exclude_none=True)
+    changes = body.model_dump(exclude_unset=True)
     if not changes:
         raise Invalid("Send at least one member to change", errors=[{"loc": ["body"], "msg": "nothing to change"}])
-    version = None if if_match is None or if_match.strip() == "*" else _version(if_match)
+    versions = None if if_match is None or if_match.strip() == "*" else {_version(tag) for tag in if_match.split(",")}
     default = desk.kit.platform.currency
     product = await desk.kit.units.run(
-        lambda uow: actions.change_product(uow, product_id, changes, default, version=version)
+        lambda uow: actions.change_product(uow, product_id, changes, default, versions=versions),
+        traces=_traces(product_id),
     )
     response.headers["ETag"] = f'"{product.version}"'
     return _view(product)
@@ -170,7 +192,12 @@ async def change_product(
 
 @router.delete("/products/{product_id}", status_code=204, summary="Take a product out (staff)")
 async def delete_product(product_id: str, _: Staff, desk: Desk) -> None:
-    await desk.kit.units.run(lambda uow: actions.delete_product(uow, product_id))
+    await desk.kit.units.run(lambda uow: actions.delete_product(uow, product_id), traces=_traces(product_id))
+
+
+def _traces(product_id: str) -> dict[str, str]:
+    trace = current_traceparent()
+    return {} if trace is None else {product_id: trace}
 
 
 def _view(product: Product) -> ProductView:
@@ -197,7 +224,7 @@ def _read_cursor(cursor: str) -> tuple[str, str]:
     try:
         product_id, separator, name = base64.urlsafe_b64decode(cursor.encode()).decode().partition("\x1f")
     except (binascii.Error, UnicodeError, ValueError):
-        separator = ""
-    if not separator or "\x00" in name:
+        product_id = separator = name = ""
+    if not separator or "\x00" in name + product_id:
         raise Malformed("The cursor is not one that was given out here", problem="invalid-cursor")
     return name, product_id

@@ -15,6 +15,7 @@ class Product:
     price: Decimal
     currency: str
     quantity: int
+    sku: str | None
     category: str | None
     image_url: str | None
     version: int
@@ -34,3 +35,4 @@ class NewProduct:
     description: str | None = None
     category: str | None = None
     image_url: str | None = None
+    sku: str | None = None

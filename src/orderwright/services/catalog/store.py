@@ -24,6 +24,7 @@ def insert(connection: sa.Connection, new: Sequence[NewProduct], now: datetime) 
             "price": product.price,
             "currency": product.currency,
             "quantity": product.quantity,
+            "sku": product.sku,
             "category": product.category,
             "image_url": product.image_url,
             "deleted": False,
@@ -95,8 +96,14 @@ def set_levels(connection: sa.Connection, levels: Iterable[tuple[str, int, datet
             quantity_at=sa.bindparam("at", type_=products.c.quantity_at.type),
         )
     )
-    rows = [{"product": product_id, "level": level, "at": at} for product_id, level, at in levels]
-    connection.execute(statement, rows)
+    newest: dict[str, tuple[datetime, int]] = {}
+    for product_id, level, at in levels:
+        if product_id not in newest or at >= newest[product_id][0]:
+            newest[product_id] = (at, level)
+    # In the order of their ids, so that two that do this at once never wait for each other.
+    rows = [{"product": product_id, "level": level, "at": at} for product_id, (at, level) in sorted(newest.items())]
+    if rows:
+        connection.execute(statement, rows)
 
 
 def _product(row: Any) -> Product:
