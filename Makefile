@@ -26,16 +26,22 @@ endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo test check fmt setup lock clean
+.PHONY: help run demo backends backends-stop test check fmt setup lock clean
 
 help: ## List what can be done
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s%s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-15s%s\n", $$1, $$2 }'
 
 run: $(RUNNABLE) ## Start the whole platform with a demo catalog; Ctrl-C stops it
 	@exec $(BIN)/orderwright up --demo
 
 demo: $(RUNNABLE) ## Place one order and watch every step of it
 	@exec $(BIN)/orderwright demo
+
+backends: $(TESTABLE) ## Start PostgreSQL, Redis, RabbitMQ and Kafka for tests, as far as this machine can
+	@$(BIN)/python -m tools.backends up $(ARGS)
+
+backends-stop: $(TESTABLE) ## Stop them and remove their data
+	@$(BIN)/python -m tools.backends down
 
 test: $(TESTABLE) ## Run the tests (some of them: make test ARGS="-k saga"); says which servers took part
 	@$(BIN)/pytest $(ARGS)

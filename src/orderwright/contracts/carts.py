@@ -21,6 +21,7 @@ class CartItemAdded(Event, frozen=True, kw_only=True):
     event_name: ClassVar[str] = "CartItemAdded"
     topic: ClassVar[str] = "cart.item_added"
     owner: ClassVar[str] = "cart"
+    heard_by: ClassVar[tuple[str, ...]] = ("inventory",)
     key_field: ClassVar[str] = "user_id"
 
     user_id: str
@@ -35,6 +36,7 @@ class CartCheckedOut(Event, frozen=True, kw_only=True):
     event_name: ClassVar[str] = "CartCheckedOut"
     topic: ClassVar[str] = "cart.checked_out"
     owner: ClassVar[str] = "cart"
+    heard_by: ClassVar[tuple[str, ...]] = ("order",)
     key_field: ClassVar[str] = "cart_id"
 
     user_id: str

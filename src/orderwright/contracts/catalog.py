@@ -14,6 +14,7 @@ class ProductCreated(Event, frozen=True, kw_only=True):
     event_name: ClassVar[str] = "ProductCreated"
     topic: ClassVar[str] = "product.created"
     owner: ClassVar[str] = "catalog"
+    heard_by: ClassVar[tuple[str, ...]] = ("cart", "order", "inventory")
     key_field: ClassVar[str] = "product_id"
 
     product_id: str
@@ -30,6 +31,7 @@ class ProductUpdated(Event, frozen=True, kw_only=True):
     event_name: ClassVar[str] = "ProductUpdated"
     topic: ClassVar[str] = "product.updated"
     owner: ClassVar[str] = "catalog"
+    heard_by: ClassVar[tuple[str, ...]] = ("cart", "order", "inventory")
     key_field: ClassVar[str] = "product_id"
 
     product_id: str
@@ -46,6 +48,7 @@ class ProductDeleted(Event, frozen=True, kw_only=True):
     event_name: ClassVar[str] = "ProductDeleted"
     topic: ClassVar[str] = "product.deleted"
     owner: ClassVar[str] = "catalog"
+    heard_by: ClassVar[tuple[str, ...]] = ("cart", "order", "inventory")
     key_field: ClassVar[str] = "product_id"
 
     product_id: str

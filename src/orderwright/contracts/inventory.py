@@ -20,6 +20,7 @@ class StockReserved(Event, frozen=True, kw_only=True):
     event_name: ClassVar[str] = "StockReserved"
     topic: ClassVar[str] = "stock.reserved"
     owner: ClassVar[str] = "inventory"
+    heard_by: ClassVar[tuple[str, ...]] = ("order", "payment")
 
     order_id: str
     items: list[StockLine]
@@ -31,6 +32,7 @@ class StockReservationFailed(Event, frozen=True, kw_only=True):
     event_name: ClassVar[str] = "StockReservationFailed"
     topic: ClassVar[str] = "stock.reservation_failed"
     owner: ClassVar[str] = "inventory"
+    heard_by: ClassVar[tuple[str, ...]] = ("order",)
 
     order_id: str
     items: list[StockLine]
@@ -43,6 +45,7 @@ class StockReleased(Event, frozen=True, kw_only=True):
     event_name: ClassVar[str] = "StockReleased"
     topic: ClassVar[str] = "stock.released"
     owner: ClassVar[str] = "inventory"
+    heard_by: ClassVar[tuple[str, ...]] = ("order",)
 
     order_id: str
     items: list[StockLine]
@@ -54,6 +57,7 @@ class StockDeducted(Event, frozen=True, kw_only=True):
     event_name: ClassVar[str] = "StockDeducted"
     topic: ClassVar[str] = "stock.deducted"
     owner: ClassVar[str] = "inventory"
+    heard_by: ClassVar[tuple[str, ...]] = ("order",)
 
     order_id: str
     items: list[StockLine]
@@ -65,6 +69,7 @@ class StockUpdated(Event, frozen=True, kw_only=True):
     event_name: ClassVar[str] = "StockUpdated"
     topic: ClassVar[str] = "stock.updated"
     owner: ClassVar[str] = "inventory"
+    heard_by: ClassVar[tuple[str, ...]] = ("catalog",)
     key_field: ClassVar[str] = "product_id"
 
     product_id: str

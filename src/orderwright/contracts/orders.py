@@ -23,6 +23,7 @@ class OrderCreated(Event, frozen=True, kw_only=True):
     event_name: ClassVar[str] = "OrderCreated"
     topic: ClassVar[str] = "order.created"
     owner: ClassVar[str] = "order"
+    heard_by: ClassVar[tuple[str, ...]] = ("payment", "inventory", "shipping", "notification")
 
     order_id: str
     user_id: str
@@ -39,6 +40,7 @@ class OrderCancelled(Event, frozen=True, kw_only=True):
     event_name: ClassVar[str] = "OrderCancelled"
     topic: ClassVar[str] = "order.cancelled"
     owner: ClassVar[str] = "order"
+    heard_by: ClassVar[tuple[str, ...]] = ("payment", "inventory", "shipping", "notification")
 
     order_id: str
     reason: str
@@ -50,6 +52,7 @@ class OrderCompleted(Event, frozen=True, kw_only=True):
     event_name: ClassVar[str] = "OrderCompleted"
     topic: ClassVar[str] = "order.completed"
     owner: ClassVar[str] = "order"
+    heard_by: ClassVar[tuple[str, ...]] = ("inventory", "shipping", "notification")
 
     order_id: str
     payment_id: str

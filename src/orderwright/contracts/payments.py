@@ -14,6 +14,7 @@ class PaymentInitiated(Event, frozen=True, kw_only=True):
     event_name: ClassVar[str] = "PaymentInitiated"
     topic: ClassVar[str] = "payment.initiated"
     owner: ClassVar[str] = "payment"
+    heard_by: ClassVar[tuple[str, ...]] = ("order",)
 
     payment_id: str
     order_id: str
@@ -29,6 +30,7 @@ class PaymentCompleted(Event, frozen=True, kw_only=True):
     event_name: ClassVar[str] = "PaymentCompleted"
     topic: ClassVar[str] = "payment.completed"
     owner: ClassVar[str] = "payment"
+    heard_by: ClassVar[tuple[str, ...]] = ("order", "inventory")
 
     payment_id: str
     order_id: str
@@ -41,6 +43,7 @@ class PaymentFailed(Event, frozen=True, kw_only=True):
     event_name: ClassVar[str] = "PaymentFailed"
     topic: ClassVar[str] = "payment.failed"
     owner: ClassVar[str] = "payment"
+    heard_by: ClassVar[tuple[str, ...]] = ("order", "inventory", "notification")
 
     payment_id: str
     order_id: str
@@ -53,6 +56,7 @@ class PaymentRefunded(Event, frozen=True, kw_only=True):
     event_name: ClassVar[str] = "PaymentRefunded"
     topic: ClassVar[str] = "payment.refunded"
     owner: ClassVar[str] = "payment"
+    heard_by: ClassVar[tuple[str, ...]] = ("order", "notification")
 
     payment_id: str
     order_id: str

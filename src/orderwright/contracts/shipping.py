@@ -11,6 +11,7 @@ class OrderShipped(Event, frozen=True, kw_only=True):
     event_name: ClassVar[str] = "OrderShipped"
     topic: ClassVar[str] = "order.shipped"
     owner: ClassVar[str] = "shipping"
+    heard_by: ClassVar[tuple[str, ...]] = ("order", "notification")
 
     order_id: str
     tracking_number: str
@@ -23,6 +24,7 @@ class OrderDelivered(Event, frozen=True, kw_only=True):
     event_name: ClassVar[str] = "OrderDelivered"
     topic: ClassVar[str] = "order.delivered"
     owner: ClassVar[str] = "shipping"
+    heard_by: ClassVar[tuple[str, ...]] = ("order", "notification")
 
     order_id: str
 

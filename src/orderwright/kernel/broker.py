@@ -10,6 +10,9 @@ The delivery contract, held by the conformance suite for every implementation:
 * What was received and not acknowledged is delivered again: after the subscription closed, or its process died.
 * `acknowledge` is called after the consumer's own commit, never before.
 * A body is opaque bytes; the key and the headers arrive as they were sent.
+* What was declared for a group is kept for it from then on, also while none of its subscriptions runs.
+* An outage ends by itself: `publish`, `declare` and `ping` say BrokerUnavailable meanwhile, `receive` waits it out, and
+  what could not be acknowledged comes again. Nobody has to open anything anew.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,6 +31,8 @@ class Capabilities:
     """Messages survive the broker's own end; otherwise they live in the outbox until they were acknowledged."""
     shared: bool
     """Several processes can meet at it."""
+    ordered_between_consumers: bool
+    """Also while a group has several subscriptions, a key's messages are handled one after the other."""
     parallel_publishes: int = 1
     """How many `publish` calls may run at once without disturbing the order per key."""
 
@@ -48,10 +53,13 @@ class Subscription(Protocol):
     """A group's door to its topics."""
 
     async def receive(self) -> Sequence[Delivery]:
-        """Wait for at least one delivery and return what is there, up to the batch size. Empty once closed."""
+        """Wait for at least one delivery and return what is there, up to the batch size. Empty once closed.
+
+        May be cancelled: what it had taken comes again after `close`.
+        """
 
     async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
-        """These were handled and committed; do not deliver them again."""
+        """These were handled and committed; do not deliver them again. Never fails: what is not heard comes again."""
 
     async def close(self) -> None:
         """Stop receiving; what was not acknowledged goes to somebody else."""
@@ -65,8 +73,11 @@ class Broker(Protocol):
     async def publish(self, messages: Sequence[Message]) -> None:
         """Send a batch, in order. BrokerUnavailable when it is not known to be safe."""
 
+    async def declare(self, audience: Mapping[str, Sequence[str]]) -> None:
+        """Have everything ready for these groups and the topics that each hears. BrokerUnavailable."""
+
     async def subscribe(self, group: str, topics: Sequence[str], *, max_batch: int = 100) -> Subscription:
-        """Join `group` on `topics`, which are declared if they do not exist."""
+        """Join `group` on `topics`, which are declared if they do not exist. BrokerUnavailable."""
 
     async def ping(self) -> None:
         """BrokerUnavailable when the broker does not answer."""

@@ -6,6 +6,7 @@ Invariant: an instant is stored and comes back as aware UTC; an amount is stored
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
@@ -35,11 +36,12 @@ class ExactAmount(sa.types.TypeDecorator[Decimal]):
     SQLite has no decimal type, and SQLAlchemy's own Numeric would go through a binary float there.
     """
 
-    impl = sa.Numeric(14, 4)
+    impl = sa.Numeric
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> Any:
-        return dialect.type_descriptor(sa.String(20) if dialect.name == "sqlite" else sa.Numeric(14, 4))
+        # Without a scale of its own NUMERIC gives an amount back with the decimals that it was given.
+        return dialect.type_descriptor(sa.String(20) if dialect.name == "sqlite" else sa.Numeric())
 
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
         return value if value is None or dialect.name != "sqlite" else format(value, "f")
@@ -48,9 +50,31 @@ class ExactAmount(sa.types.TypeDecorator[Decimal]):
         return None if value is None else Decimal(value)
 
 
-def own_id() -> sa.types.TypeEngine[str]:
-    """A UUID that this service made: `uuid` on PostgreSQL, text on SQLite; text in Python on both."""
-    return sa.String(36).with_variant(sa.Uuid(as_uuid=False), "postgresql")
+class OwnId(sa.types.TypeDecorator[str]):
+    """A UUID that this service made: `uuid` on PostgreSQL, text on SQLite; text in Python on both.
+
+    Callers ask with whatever they were given. What is no UUID is nobody's id: it is compared as NULL, which no row
+    equals and no key may be.
+    """
+
+    impl = sa.String(36)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        return dialect.type_descriptor(sa.String(36) if dialect.name == "sqlite" else sa.Uuid(as_uuid=False))
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        if value is None or dialect.name == "sqlite":
+            return value
+        try:
+            return str(UUID(value))
+        except ValueError:
+            return None
+
+
+def own_id() -> OwnId:
+    """The column type of a service's own ids."""
+    return OwnId()
 
 
 def foreign_id() -> sa.types.TypeEngine[str]:

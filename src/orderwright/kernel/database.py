@@ -21,6 +21,7 @@ from orderwright.kernel.errors import ConfigurationError
 T = TypeVar("T")
 
 SCHEMES = {
+    "postgresql": "orderwright.kernel.databases.postgres:PostgresDatabase",
     "sqlite": "orderwright.kernel.databases.sqlite:SqliteDatabase",
 }
 
@@ -30,6 +31,9 @@ class Database(Protocol):
 
     exclusive: bool
     """This process is the only one that writes here, so what it finds at its start was left behind by a crash."""
+
+    async def create(self) -> None:
+        """Make the database where there is none yet. DatabaseUnavailable; ConfigurationError when it may not."""
 
     async def write(self, work: Callable[[sa.Connection], T]) -> T:
         """Run `work` in a transaction. DatabaseUnavailable when the database does not answer."""
@@ -45,7 +49,11 @@ class Database(Protocol):
 
 
 def open_database(url: str, service: str) -> Database:
-    """The database of `service` under `url` (`sqlite:///folder` keeps one file a service in that folder)."""
+    """The database of `service` under `url`: each service has its own.
+
+    `sqlite:///folder` keeps one file a service in that folder. `postgresql://user:password@host/name` keeps the
+    databases `name_<service>`; a name with `{service}` in it is taken as it is.
+    """
     scheme = urlsplit(url).scheme
     try:
         module, _, name = SCHEMES[scheme].partition(":")
@@ -62,6 +70,12 @@ def sqlite_folder(url: str) -> Path:
     if not path.startswith("/"):
         raise ConfigurationError(f"{url!r} names no folder; write sqlite:////absolute/folder or sqlite:///relative")
     return Path(path[1:])
+
+
+def wait_for_other_migrations(connection: sa.Connection) -> None:
+    """Let one process at a time change a schema, until its transaction ends; on SQLite BEGIN IMMEDIATE does that."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7031971)")
 
 
 def insert_ignoring(connection: sa.Connection, table: sa.Table) -> Any:

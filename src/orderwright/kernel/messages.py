@@ -26,6 +26,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     topic: ClassVar[str]
     owner: ClassVar[str]
     """The one service that says it."""
+    heard_by: ClassVar[tuple[str, ...]] = ()
+    """The services that it is meant for: a broker keeps it for each of them, also before that one has ever run."""
     key_field: ClassVar[str] = "order_id"
     """The field whose value orders and partitions the event: the id of the thing that it is about."""
     version: ClassVar[int] = 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from orderwright.kernel.database import Database
+from orderwright.kernel.database import Database, wait_for_other_migrations
 
 VERSION_TABLE = "alembic_version"
 
@@ -27,14 +27,16 @@ def current_revision(connection: sa.Connection) -> str | None:
 
 
 async def migrate(database: Database, folder: Path) -> bool:
-    """Bring `database` to the newest revision in `folder`; answers whether anything was to do."""
+    """Make `database` and bring it to the newest revision in `folder`; answers whether anything was to do."""
 
     def work(connection: sa.Connection) -> bool:
+        wait_for_other_migrations(connection)
         if current_revision(connection) == newest_revision(folder):
             return False
         upgrade(connection, folder)
         return True
 
+    await database.create()
     return await database.write(work)
 
 

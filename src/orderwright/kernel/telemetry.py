@@ -61,10 +61,13 @@ def configure_logs(*, form: str, level: str, stream: TextIO | None = None) -> No
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         strike_out_secrets,
     ]
+    # Neither form shows a frame's variables: they hold passwords, tokens and cards.
+    tracebacks = structlog.processors.ExceptionRenderer(
+        structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+    )
+    console = structlog.dev.ConsoleRenderer(colors=target.isatty(), exception_formatter=structlog.dev.plain_traceback)
     renderer: list[Any] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(serializer=_json)]
-        if form == "json"
-        else [structlog.dev.ConsoleRenderer(colors=target.isatty())]
+        [tracebacks, structlog.processors.JSONRenderer(serializer=_json)] if form == "json" else [console]
     )
     structlog.configure(
         processors=[*shared, *renderer],

@@ -1,4 +1,4 @@
-"""A bench for one service: the real code on a real SQLite file, with time, ids, the broker and the peers in hand.
+"""A bench for one service: the real code on a real database, with time, ids, the broker and the peers in hand.
 
     async with ServiceBench.open(manifest.assemble, "catalog", tmp_path) as bench:
         answer = await bench.request("POST", "/products", {"id": "p-1", …}, roles=("staff",))
@@ -25,7 +25,7 @@ from orderwright.kernel import auth
 from orderwright.kernel.broker import Delivery
 from orderwright.kernel.brokers.memory import MemoryBroker
 from orderwright.kernel.clock import Clock, FrozenClock
-from orderwright.kernel.databases.sqlite import SqliteDatabase
+from orderwright.kernel.database import open_database
 from orderwright.kernel.ids import Ids, SeededIds
 from orderwright.kernel.manifest import Manifest
 from orderwright.kernel.messages import Decoders, Event, Message, encode
@@ -105,15 +105,15 @@ class ServiceBench:
             return keys.token(name, [auth.SERVICE])
 
         locator.service_token = service_token
-        database = SqliteDatabase(f"sqlite:///{folder}", name)
+        platform = PlatformSettings(data_dir=folder)
         async with MemoryBroker() as broker:
             runtime = Runtime(
                 manifest,
                 name,
-                database=database,
+                database=open_database(platform.effective_database_url, name),
                 broker=broker,
                 peers=locator,
-                platform=PlatformSettings(data_dir=folder),
+                platform=platform,
                 clock=clock,
                 ids=ids,
                 metrics=Metrics(),

@@ -7,7 +7,7 @@ relay sends them again and the inboxes drop what was already handled.
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -94,7 +94,7 @@ class MemorySubscription:
 class MemoryBroker:
     """All groups of one process. Order per key within a group holds because a group has one queue."""
 
-    capabilities = Capabilities(durable=False, shared=False, parallel_publishes=256)
+    capabilities = Capabilities(durable=False, shared=False, ordered_between_consumers=False, parallel_publishes=256)
 
     def __init__(self, url: str = "memory://") -> None:
         self.url = url
@@ -116,6 +116,9 @@ class MemoryBroker:
             await receipt.wait()
         finally:
             self._receipts.discard(receipt)
+
+    async def declare(self, audience: Mapping[str, Sequence[str]]) -> None:
+        """Nothing to do: all groups are in this process, and join before anything is sent."""
 
     async def subscribe(self, group: str, topics: Sequence[str], *, max_batch: int = 100) -> MemorySubscription:
         members = self._groups.setdefault(group, _Group())

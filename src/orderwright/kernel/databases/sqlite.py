@@ -86,6 +86,10 @@ class SqliteDatabase:
         self._writer = _Lane(str(self.path), f"{service}-writer", "BEGIN IMMEDIATE")
         self._reader = _Lane(str(self.path), f"{service}-reader", "BEGIN")
 
+    async def create(self) -> None:
+        """Make the file, for its owner only."""
+        self.path.touch(mode=0o600)
+
     async def write(self, work: Callable[[sa.Connection], T]) -> T:
         return await self._writer.run(work)
 

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from orderwright.kernel.batching import Gathered
 from orderwright.kernel.columns import Instant
-from orderwright.kernel.database import Database, insert_ignoring, open_database
+from orderwright.kernel.database import Database, insert_ignoring, open_database, wait_for_other_migrations
 from orderwright.kernel.errors import Invalid, Unauthenticated
 from orderwright.kernel.manifest import Kit
 from orderwright.services.payment.domain import Card
@@ -96,7 +96,8 @@ class Sandbox:
         self._entries: Gathered[dict[str, Any], Outcome] = Gathered(self._enter_charges)
 
     async def start(self) -> None:
-        await self._books.write(_books.create_all)
+        await self._books.create()
+        await self._books.write(_make_tables)
 
     async def close(self) -> None:
         await self._books.close()
@@ -206,3 +207,8 @@ def _same(expected: str, given: str) -> bool:
 
 def _unsigned() -> Unauthenticated:
     return Unauthenticated("The webhook is not signed by this provider just now", problem="webhook-signature-invalid")
+
+
+def _make_tables(connection: sa.Connection) -> None:
+    wait_for_other_migrations(connection)
+    _books.create_all(connection)

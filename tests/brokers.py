@@ -1,0 +1,41 @@
+"""Which brokers tests run on: the one in the process, and each real one that was found.
+
+A real one is found by the environment (see `databases.SERVERS`) or by `make backends`. Every test has names of its own
+there: `?prefix=` stands before each topic, group and queue.
+"""
+
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import pytest
+
+from tests.databases import needed
+from tools.backends.__main__ import servers
+from tools.backends.server import Server
+
+BROKERS = ("memory",)
+SERVER_OF = {"redis": "Redis", "rabbitmq": "RabbitMQ", "kafka": "Kafka"}
+FOLDER = Path(__file__).parents[1] / ".backends"
+
+
+def broker_url(kind: str, **options: str) -> str:
+    """Where a broker of that kind is, under names that nobody else has; skips where there is none."""
+    if kind == "memory":
+        return "memory://"
+    return with_query(needed(SERVER_OF[kind]), {"prefix": f"t{secrets.token_hex(6)}.", **options}.items())
+
+
+def with_query(url: str, items: Iterable[tuple[str, str]]) -> str:
+    """`url` with these words in its query as well."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(query=urlencode([*parse_qsl(parts.query), *items])))
+
+
+def own_server(kind: str) -> Server:
+    """The server itself, to be restarted; skips where it was not `make backends` without an engine that started it."""
+    needed(SERVER_OF[kind])
+    if not (FOLDER / "ports.json").exists():
+        pytest.skip(f"{SERVER_OF[kind]} was not started from this folder, so it is not ours to restart")
+    return servers(FOLDER)[kind]
