@@ -183,7 +183,7 @@ async def test_what_a_crash_left_in_the_outbox_is_sent_and_then_deleted(bench: S
     relay = bench.runtime.relay
     relay._handed_over._queue.clear()  # type: ignore[attr-defined]
     now = bench.clock.now()
-    await bench.runtime.database.write(lambda connection: outbox.release(connection, now))
+    await bench.runtime.database.write(lambda connection: outbox.release_all(connection, now))
     received: list[str] = []
 
     async def receive() -> None:

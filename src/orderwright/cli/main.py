@@ -34,22 +34,38 @@ def up(*, demo: bool = False) -> None:
     demo
         Load a catalog to play with and one login for each role; listens on this machine only.
     """
+    from orderwright.cli.plan import make_plan
     from orderwright.cli.up import run_until_stopped
     from orderwright.kernel.settings import PlatformSettings
     from orderwright.services import PORTS
 
-    _serve(run_until_stopped(list(PORTS), PlatformSettings(), demo=demo))
+    settings = PlatformSettings()
+    _serve(run_until_stopped(make_plan(list(PORTS), settings), settings, demo=demo))
 
 
 @app.command
-def run(*services: str) -> None:
+def run(
+    *services: str,
+    role: str = "api,worker,relay,jobs",
+    workers: int = 1,
+    separate: bool = False,
+    shared_ports: Annotated[bool, Parameter(show=False)] = False,
+) -> None:
     """Run some of the services in this process (`all` for every one); the others are reached by their URLs.
 
     Parameters
     ----------
     services
         Names such as `order payment`, or `gateway`. ORDERWRIGHT_<SERVICE>_URL says where the others are.
+    role
+        What to do for them: any of api, worker, relay, jobs, with commas between.
+    workers
+        So many copies, which share the ports; needs a broker that processes can meet at.
+    separate
+        Each service in a process of its own.
     """
+    from orderwright.cli.plan import make_plan, roles_of
+    from orderwright.cli.supervisor import Supervisor, commands
     from orderwright.cli.up import run_until_stopped
     from orderwright.kernel.errors import ConfigurationError
     from orderwright.kernel.settings import PlatformSettings
@@ -57,8 +73,13 @@ def run(*services: str) -> None:
 
     if not services:
         raise ConfigurationError(f"Name the services to run, or `all`; there are {', '.join(PORTS)}")
-    names = list(PORTS) if services == ("all",) else list(services)
-    _serve(run_until_stopped(names, PlatformSettings(), demo=False))
+    names, settings = list(PORTS) if services == ("all",) else list(services), PlatformSettings()
+    plan = make_plan(names, settings, roles=roles_of(role), shares_ports=shared_ports)
+    if workers == 1 and not separate:
+        _serve(run_until_stopped(plan, settings))
+    else:
+        children = commands(names, role, workers=workers, separate=separate, broker_url=settings.broker_url)
+        _serve(Supervisor(children, settings).run())
 
 
 @app.command

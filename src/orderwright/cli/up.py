@@ -5,20 +5,18 @@ Invariant: SIGINT and SIGTERM stop it cleanly (no new work, finish, acknowledge,
 
 import asyncio
 import signal
-from collections.abc import Sequence
 
 from rich.console import Console
 
 from orderwright.cli import goods
-from orderwright.cli.plan import make_plan
 from orderwright.kernel.clock import SystemClock
-from orderwright.kernel.platform import GATEWAY, Platform
+from orderwright.kernel.platform import GATEWAY, Plan, Platform
 from orderwright.kernel.settings import PlatformSettings
 from orderwright.kernel.telemetry import configure_logs
 
 
-async def run_until_stopped(names: Sequence[str], settings: PlatformSettings, *, demo: bool) -> None:
-    """Run `names`, and stop when a signal says so."""
+async def run_until_stopped(plan: Plan, settings: PlatformSettings, *, demo: bool = False) -> None:
+    """Run what `plan` says, and stop when a signal says so."""
     configure_logs(form=settings.log_format, level=settings.log_level)
     clock, console = SystemClock(), Console(highlight=False)
     began_s = clock.monotonic_s()
@@ -26,7 +24,7 @@ async def run_until_stopped(names: Sequence[str], settings: PlatformSettings, *,
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, _on_signal, loop, number, stop)
-    platform = Platform(make_plan(names, settings), settings)
+    platform = Platform(plan, settings)
     if demo:
         goods.check_loopback(platform)
     await platform.start()

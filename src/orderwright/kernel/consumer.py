@@ -18,7 +18,7 @@ import structlog
 from orderwright.kernel import deadletters, inbox
 from orderwright.kernel.broker import Broker, Delivery, Subscription
 from orderwright.kernel.deadletters import DEAD, RETRYING, KeptMessage
-from orderwright.kernel.errors import DatabaseUnavailable, MalformedMessage, TryLater
+from orderwright.kernel.errors import BrokerUnavailable, DatabaseUnavailable, MalformedMessage, TryLater
 from orderwright.kernel.messages import Decoders, Event, Message, Received
 from orderwright.kernel.retry import RETRY_MESSAGES, Backoff
 from orderwright.kernel.unit import UnitOfWork, Units
@@ -58,35 +58,40 @@ class Consumer:
         self._dead_in_a_row = 0
         self._idle_looks = 0
         self._subscription: Subscription | None = None
+        self._receiving: asyncio.Task[Sequence[Delivery]] | None = None
+        self._stopping = False
 
     @property
     def topics(self) -> list[str]:
         return sorted(self._handlers)
 
     async def subscribe(self) -> None:
-        """Join the service's group; from now on nothing that is published passes it by."""
-        self._subscription = await self._broker.subscribe(self._service, self.topics, max_batch=MAX_BATCH)
+        """Join the service's group; from now on nothing that is published passes it by. BrokerUnavailable."""
+        if self._subscription is None:
+            self._subscription = await self._broker.subscribe(self._service, self.topics, max_batch=MAX_BATCH)
 
     async def run_forever(self) -> None:
-        if self._subscription is None:
-            await self.subscribe()
-        subscription = self._subscription
-        assert subscription is not None
-        while self.stopped_because is None:
-            deliveries = await subscription.receive()
-            if not deliveries:
-                return
-            await self._handle(deliveries)
-            await subscription.acknowledge(deliveries)
+        """Hear until it is stopped; the batch in hand is then finished and acknowledged, and the group left."""
+        try:
+            while not self._stopping and self.stopped_because is None:
+                deliveries = await self._next()
+                if not deliveries:
+                    return
+                await self._handle(deliveries)
+                assert self._subscription is not None
+                await self._subscription.acknowledge(deliveries)
+        finally:
+            await self._leave()
 
     async def hear(self, deliveries: Sequence[Delivery]) -> None:
         """Handle deliveries as if the broker had just handed them over; returns when they are committed or kept."""
         await self._handle(deliveries)
 
-    async def stop(self) -> None:
-        """Take no more; what is being handled is finished by `run_forever`."""
-        if self._subscription is not None:
-            await self._subscription.close()
+    def stop(self) -> None:
+        """Take no more; `run_forever` ends when what is being handled is done."""
+        self._stopping = True
+        if self._receiving is not None:
+            self._receiving.cancel()
 
     async def retry_due(self) -> bool:
         """Try kept messages again whose time has come; answers whether there may be more.
@@ -103,6 +108,38 @@ class Consumer:
         retrying = (await self._units.database.read(deadletters.counts)).get(RETRYING, 0)
         self._idle_looks = 0 if retrying else self._idle_looks + 1
         return len(due) == MAX_BATCH
+
+    async def _next(self) -> Sequence[Delivery]:
+        """What the broker hands over next; nothing when this stops. A broker that is away is waited for."""
+        self._receiving = asyncio.create_task(self._receive())
+        try:
+            return await self._receiving
+        except asyncio.CancelledError:
+            if self._stopping and not self._cancelled_itself():
+                return []
+            self._receiving.cancel()
+            raise
+        finally:
+            self._receiving = None
+
+    async def _receive(self) -> Sequence[Delivery]:
+        while self._subscription is None:
+            try:
+                await self.subscribe()
+            except BrokerUnavailable as error:
+                log.warning("consumer_waits_for_broker", service=self._service, reason=str(error))
+                await self._units.clock.sleep(PAUSE_S)
+        return await self._subscription.receive()
+
+    @staticmethod
+    def _cancelled_itself() -> bool:
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0
+
+    async def _leave(self) -> None:
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            await subscription.close()
 
     async def _handle(self, deliveries: Sequence[Delivery]) -> None:
         readable: list[tuple[Delivery, Received[Any]]] = []
@@ -261,3 +298,9 @@ async def cancelled_quietly(task: "asyncio.Task[None]") -> None:
     """Cancel `task` and wait for its end."""
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+async def finished_or_cancelled(task: "asyncio.Task[None]", timeout_s: float) -> None:
+    """Wait for the end of `task`, and bring it about when it takes too long."""
+    await asyncio.wait([task], timeout=timeout_s)
+    await cancelled_quietly(task)

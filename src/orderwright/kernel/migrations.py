@@ -9,6 +9,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from orderwright.kernel.database import Database, wait_for_other_migrations
+from orderwright.kernel.errors import ConfigurationError
 
 VERSION_TABLE = "alembic_version"
 
@@ -38,6 +39,17 @@ async def migrate(database: Database, folder: Path) -> bool:
 
     await database.create()
     return await database.write(work)
+
+
+async def check_migrated(database: Database, folder: Path) -> None:
+    """ConfigurationError unless `database` is at the newest revision in `folder`."""
+    revision = await database.read(current_revision)
+    newest = newest_revision(folder)
+    if revision != newest:
+        raise ConfigurationError(
+            f"The database of {folder.parent.name} is at revision {revision or 'none'}, and {newest} is needed: run "
+            "`orderwright migrate` first, or let services do it themselves with ORDERWRIGHT_MIGRATE=at-start"
+        )
 
 
 def upgrade(connection: sa.Connection, folder: Path, target: str = "head") -> None:

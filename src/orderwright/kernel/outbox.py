@@ -17,10 +17,16 @@ LEASE_S = 15
 """How long the process that committed a row, or claimed it, may take to send it before another one does."""
 
 
-def append(connection: sa.Connection, messages: Sequence[Message]) -> None:
-    """Keep `messages` with the work of this transaction, leased to this process."""
+def append(connection: sa.Connection, messages: Sequence[Message], *, leased: bool = True) -> None:
+    """Keep `messages` with the work of this transaction, leased to this process or free for anybody."""
     if messages:
-        connection.execute(sa.insert(outbox), [_row(message) for message in messages])
+        lease = timedelta(seconds=LEASE_S if leased else 0)
+        connection.execute(sa.insert(outbox), [_row(message, lease) for message in messages])
+
+
+def any_free(connection: sa.Connection, now: datetime) -> bool:
+    """Whether a row waits that nobody is sending."""
+    return connection.execute(sa.select(outbox.c.id).where(outbox.c.lease_until <= now).limit(1)).first() is not None
 
 
 def claim(connection: sa.Connection, now: datetime, *, limit: int) -> list[Message]:
@@ -41,9 +47,16 @@ def claim(connection: sa.Connection, now: datetime, *, limit: int) -> list[Messa
     return sorted((_message(row) for row in connection.execute(statement)), key=lambda message: message.id)
 
 
-def release(connection: sa.Connection, now: datetime) -> None:
+def release_all(connection: sa.Connection, now: datetime) -> None:
     """End every lease: right when this process is the only one that could hold them, at its start."""
     connection.execute(sa.update(outbox).values(lease_until=now))
+
+
+def release(connection: sa.Connection, now: datetime, ids: Sequence[str]) -> None:
+    """End the leases of these rows, which this process held and could not send."""
+    if ids:
+        statement = sa.update(outbox).where(outbox.c.id == sa.bindparam("held_id")).values(lease_until=now)
+        connection.execute(statement, [{"held_id": i} for i in ids])
 
 
 def delete(connection: sa.Connection, ids: Sequence[str]) -> None:
@@ -60,7 +73,7 @@ def waiting(connection: sa.Connection) -> tuple[int, datetime | None]:
     return count, oldest
 
 
-def _row(message: Message) -> dict[str, Any]:
+def _row(message: Message, lease: timedelta) -> dict[str, Any]:
     return {
         "id": message.id,
         "aggregatetype": message.topic,
@@ -71,7 +84,7 @@ def _row(message: Message) -> dict[str, Any]:
         "source": message.source,
         "traceparent": message.traceparent,
         "created_at": message.time,
-        "lease_until": message.time + timedelta(seconds=LEASE_S),
+        "lease_until": message.time + lease,
     }
 
 

@@ -8,7 +8,7 @@ import asyncio
 import fcntl
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -26,7 +26,7 @@ from orderwright.kernel.peers import Peers
 from orderwright.kernel.runtime import Runtime
 from orderwright.kernel.secretfile import read_or_make_secret
 from orderwright.kernel.server import Door
-from orderwright.kernel.settings import PlatformSettings
+from orderwright.kernel.settings import ALL_ROLES, PlatformSettings, Role
 from orderwright.kernel.telemetry import Metrics
 from orderwright.kernel.tokens import ServiceTokens
 
@@ -55,6 +55,11 @@ class Plan:
     urls: Mapping[str, str]
     """Base URLs of what runs elsewhere."""
     gateway: GatewayMaker | None = None
+    audience: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Every service of the installation, and the topics that it hears."""
+    roles: frozenset[Role] = ALL_ROLES
+    shares_ports: bool = False
+    """Whether other processes listen on the same ports."""
 
 
 class Platform:
@@ -74,6 +79,8 @@ class Platform:
         self.broker = open_broker(settings.broker_url)
         self._remote: dict[str, HttpPeer] = {}
         self._lock: IO[Any] | None = None
+        self._declaring = asyncio.Lock()
+        self._declared = False
 
     async def start(self) -> None:
         """Migrate, subscribe, run, open the doors."""
@@ -85,11 +92,14 @@ class Platform:
             peers = Peers(self._locate, self._clock, self._ids)
             self.gateway = self.plan.gateway(self.settings, peers, self._clock, self._ids, self._metrics)
         for name, (host, port) in self.plan.addresses.items():
-            app = self.gateway.app if name == GATEWAY and self.gateway else self.runtimes[name].app
-            self.doors[name] = Door(name, app, host, port, stop_timeout_s=self.settings.stop_timeout_s)
+            app = self.gateway.app if name == GATEWAY and self.gateway else self.runtimes[name].door
+            self.doors[name] = Door(
+                name, app, host, port, stop_timeout_s=self.settings.stop_timeout_s, shared=self.plan.shares_ports
+            )
         # One after the other: Alembic keeps what it migrates in module-wide proxies.
         for runtime in self.runtimes.values():
-            await runtime.prepare()
+            await runtime.migrate()
+        await asyncio.gather(*(runtime.join() for runtime in self.runtimes.values()))
         for runtime in self.runtimes.values():
             await runtime.start()
         for door in self.doors.values():
@@ -103,12 +113,21 @@ class Platform:
         await asyncio.gather(*(door.shut() for door in self.doors.values()))
         if self.gateway is not None:
             await self.gateway.stop()
-        await _stop_all(list(self.runtimes.values()))
+        # What is on its way in this process is finished only while all that hear it still run.
+        for runtime in self.runtimes.values():
+            runtime.stop_hearing()
+        await asyncio.gather(*(runtime.stop() for runtime in self.runtimes.values()))
         for peer in self._remote.values():
             await peer.close()
         await self.broker.close()
         if self._lock is not None:
             self._lock.close()
+
+    async def _declare(self) -> None:
+        async with self._declaring:
+            if not self._declared:
+                await self.broker.declare(self.plan.audience)
+                self._declared = True
 
     def _assemble(self, name: str, manifest: Manifest, secret: str) -> Runtime:
         peers = Peers(self._locate, self._clock, self._ids)
@@ -123,6 +142,8 @@ class Platform:
             clock=self._clock,
             ids=self._ids,
             metrics=self._metrics,
+            roles=self.plan.roles,
+            declare=self._declare,
         )
 
     def _locate(self, service: str) -> ASGIApp:
@@ -142,14 +163,6 @@ class Platform:
         if self.settings.service_secret is not None:
             return self.settings.service_secret.get_secret_value()
         return read_or_make_secret(self.settings.data_dir / "service-secret", self._ids)
-
-
-async def _stop_all(runtimes: Sequence[Runtime]) -> None:
-    # The in-process broker finishes what is on its way between them only while all of them still run.
-    for runtime in runtimes:
-        await runtime.consumer.stop()
-    for runtime in runtimes:
-        await runtime.stop()
 
 
 def _own(settings: PlatformSettings) -> IO[Any] | None:

@@ -6,11 +6,11 @@ acknowledge, send, close.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 import sqlalchemy as sa
 import structlog
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
 from orderwright import __version__
@@ -18,18 +18,19 @@ from orderwright.kernel import context, deadletters, idempotency, inbox, outbox
 from orderwright.kernel.auth import TokenVerifier
 from orderwright.kernel.broker import Broker
 from orderwright.kernel.clock import Clock
-from orderwright.kernel.consumer import Consumer, cancelled_quietly
+from orderwright.kernel.consumer import Consumer, cancelled_quietly, finished_or_cancelled
 from orderwright.kernel.database import Database
 from orderwright.kernel.edge import Edge
+from orderwright.kernel.errors import BrokerUnavailable, DatabaseUnavailable
 from orderwright.kernel.feed import Feed
 from orderwright.kernel.health import health_router
 from orderwright.kernel.ids import Ids
 from orderwright.kernel.jobs import Job, JobRunner
 from orderwright.kernel.manifest import Kit, Manifest, Service
-from orderwright.kernel.migrations import migrate
+from orderwright.kernel.migrations import check_migrated, migrate
 from orderwright.kernel.peers import Peers
 from orderwright.kernel.relay import Relay
-from orderwright.kernel.settings import PlatformSettings
+from orderwright.kernel.settings import ALL_ROLES, PlatformSettings, Role
 from orderwright.kernel.telemetry import Metrics
 from orderwright.kernel.unit import UnitOfWork, Units
 from orderwright.kernel.web import create_app
@@ -56,88 +57,126 @@ class Runtime:
         clock: Clock,
         ids: Ids,
         metrics: Metrics,
+        roles: frozenset[Role] = ALL_ROLES,
+        declare: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        self.roles = roles
         self.database = database
         self.units = Units(name, database, clock, ids, Feed())
         self.service: Service = manifest(Kit(platform, self.units, peers, clock, ids, self.units.feed))
-        self.relay = Relay(name, database, broker, clock)
+        self.relay = Relay(name, database, broker, clock, declare=declare, sweeps="relay" in roles)
         self.consumer = Consumer(name, self.service.consumes, broker, self.units)
         self.stopping = False
+        self._hears = bool(self.service.consumes) and "worker" in roles
+        self._platform = platform
         self._broker = broker
         self._clock = clock
         self._metrics = metrics
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._broken: dict[str, str] = {}
-        self._runners = {job.name: JobRunner(job, clock, ids) for job in (*self.service.jobs, *self._own_jobs())}
+        self._runners = {job.name: JobRunner(job, clock, ids) for job in self._jobs_here()}
+        self.units.sends_at_once = self.relay.takes
         self.units.after_commit.append(self._after_commit)
         self.api = self._make_api(peers, platform)
-        self.app: ASGIApp = Edge(
-            self.api,
+        self.app: ASGIApp = self._edge(self.api, name, ids)
+        """All that the service answers, for callers in this process."""
+        self.door: ASGIApp = self.app if "api" in roles else self._edge(self._make_probes(), name, ids)
+        """What it answers to the world: without the role `api`, whether it is well."""
+
+    def _edge(self, api: FastAPI, name: str, ids: Ids) -> Edge:
+        return Edge(
+            api,
             service=name,
-            clock=clock,
+            clock=self._clock,
             ids=ids,
-            metrics=metrics,
-            max_body_bytes=platform.max_body_bytes,
-            timeout_s=platform.request_timeout_s,
+            metrics=self._metrics,
+            max_body_bytes=self._platform.max_body_bytes,
+            timeout_s=self._platform.request_timeout_s,
         )
 
-    async def prepare(self) -> None:
-        """Bring the database up to date and join the broker's group."""
-        if await migrate(self.database, self.service.migrations):
+    async def migrate(self) -> None:
+        """Bring the database up to date, or see that somebody did."""
+        if self._platform.migrate == "by-hand":
+            await check_migrated(self.database, self.service.migrations)
+        elif await migrate(self.database, self.service.migrations):
             log.info("migrated", service=self.service.name)
-        if self.database.exclusive:
+        if self.database.exclusive and not self._broker.capabilities.shared:
             await self.database.write(self._release_leases)
-        if self.service.consumes:
-            await self.consumer.subscribe()
+
+    async def join(self) -> None:
+        """Join the broker's group, if it can be reached."""
+        if self._hears:
+            try:
+                await self.consumer.subscribe()
+            except BrokerUnavailable as error:
+                # It joins when the broker is back; until then its messages wait there, or in the outboxes.
+                log.warning("consumer_waits_for_broker", service=self.service.name, reason=str(error))
 
     async def start(self) -> None:
         """Run what runs by itself."""
         for hook in self.service.on_start:
             await hook()
-        if self.service.consumes:
+        if self._hears:
             self._spawn("consumer", self.consumer.run_forever)
         self._spawn("relay", self.relay.run_forever)
         for name, runner in self._runners.items():
             self._spawn(f"job {name}", runner.run_forever)
 
-    async def stop(self) -> None:
-        """Finish what was begun, then let go of everything."""
+    def stop_hearing(self) -> None:
+        """Take no more messages; what is in hand is finished."""
         self.stopping = True
-        await self.consumer.stop()
+        self.consumer.stop()
+
+    async def stop(self) -> None:
+        """Finish what was begun, then let go of everything; what takes too long is rolled back, and comes again."""
+        self.stop_hearing()
         consumer = self._tasks.pop("consumer", None)
         if consumer is not None:
-            await asyncio.gather(consumer, return_exceptions=True)
+            await finished_or_cancelled(consumer, self._platform.stop_timeout_s)
         relay = self._tasks.pop("relay", None)
         for task in self._tasks.values():
             await cancelled_quietly(task)
         await self.units.drain()
         if relay is not None:
             await cancelled_quietly(relay)
-            await self.relay.flush()
+            await self._flush()
         for hook in self.service.on_stop:
             await hook()
         await self.database.close()
 
+    async def _flush(self) -> None:
+        try:
+            await self.relay.flush()
+        except DatabaseUnavailable as error:
+            # The rows are sent once more, and dropped by the inboxes.
+            log.warning("outbox_not_trimmed", service=self.service.name, reason=str(error))
+
     def _release_leases(self, connection: sa.Connection) -> None:
         """What a crash left leased is nobody's: there is no other process that could be at work on it."""
         now = self._clock.now()
-        outbox.release(connection, now)
+        outbox.release_all(connection, now)
         idempotency.release(connection, now)
         deadletters.release(connection, now)
 
     def _make_api(self, peers: Peers, platform: PlatformSettings) -> FastAPI:
-        pings = {"database": self.database.ping, "broker": self._broker.ping, **self.service.pings}
-        health = health_router(self.service.name, pings, self._reasons, self._metrics)
         api = create_app(
             f"orderwright {self.service.name}",
             self.service.summary,
-            routers=[self.service.router, health],
+            routers=[self.service.router, self._health()],
             version=__version__,
         )
         api.state.desk = self.service.desk
         api.state.verifier = TokenVerifier(lambda: _published_keys(peers), self._clock)
         api.state.platform = platform
         return api
+
+    def _make_probes(self) -> FastAPI:
+        name = self.service.name
+        return create_app(f"orderwright {name}", "Whether it is well", routers=[self._health()], version=__version__)
+
+    def _health(self) -> APIRouter:
+        pings = {"database": self.database.ping, "broker": self._broker.ping, **self.service.pings}
+        return health_router(self.service.name, pings, self._reasons, self._metrics)
 
     def _reasons(self) -> Mapping[str, str]:
         reasons = dict(self._broken)
@@ -162,13 +201,16 @@ class Runtime:
                 trace_id=context.trace_id(message.traceparent) if message.traceparent else None,
             )
         for name in uow.jobs_woken:
-            self._runners[name].wake()
+            # A job that runs in another process finds its work at its next turn.
+            if name in self._runners:
+                self._runners[name].wake()
 
-    def _own_jobs(self) -> tuple[Job, ...]:
-        return (
-            Job("retry-messages", self.consumer.retry_due, RETRY_EVERY_S),
-            Job("housekeeping", self._keep_house, HOUSEKEEPING_EVERY_S),
-        )
+    def _jobs_here(self) -> Iterator[Job]:
+        if "jobs" in self.roles:
+            yield from self.service.jobs
+            yield Job("housekeeping", self._keep_house, HOUSEKEEPING_EVERY_S)
+        if self._hears:
+            yield Job("retry-messages", self.consumer.retry_due, RETRY_EVERY_S)
 
     async def _keep_house(self) -> bool:
         now = self._clock.now()

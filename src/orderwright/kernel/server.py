@@ -14,9 +14,11 @@ from orderwright.kernel.errors import ConfigurationError
 class Door(uvicorn.Server):
     """One listening socket and the application behind it."""
 
-    def __init__(self, name: str, app: ASGIApp, host: str, port: int, *, stop_timeout_s: float) -> None:
+    def __init__(
+        self, name: str, app: ASGIApp, host: str, port: int, *, stop_timeout_s: float, shared: bool = False
+    ) -> None:
         self.name = name
-        self.socket = _listen(name, host, port)
+        self.socket = _listen(name, host, port, shared=shared)
         self.host, self.port = self.socket.getsockname()[:2]
         self._task: asyncio.Task[None] | None = None
         super().__init__(
@@ -60,10 +62,13 @@ class Door(uvicorn.Server):
         self.socket.close()
 
 
-def _listen(name: str, host: str, port: int) -> socket.socket:
+def _listen(name: str, host: str, port: int, *, shared: bool) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        # The kernel spreads connections over the processes that listen here.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listener.bind((host, port))
     except OSError as error:

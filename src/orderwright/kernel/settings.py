@@ -5,12 +5,16 @@ most users change are ORDERWRIGHT_DATABASE_URL and ORDERWRIGHT_BROKER_URL.
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal, get_args
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "ORDERWRIGHT_"
+
+Role = Literal["api", "worker", "relay", "jobs"]
+"""What a process does for a service: answer requests, handle events, send what others left, do what is due."""
+ALL_ROLES: Final[frozenset[Role]] = frozenset(get_args(Role))
 
 
 def prefixed(service: str) -> SettingsConfigDict:
@@ -24,8 +28,17 @@ class PlatformSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
 
     data_dir: Path = Field(Path(".orderwright"), description="Where the embedded mode keeps its files")
-    database_url: str | None = Field(None, description="sqlite:///folder; unset: SQLite files in the data folder")
-    broker_url: str = Field("memory://", description="memory:// is the in-process broker")
+    database_url: str | None = Field(
+        None,
+        description="sqlite:///folder, or postgresql://user@host/name for a database name_service each; "
+        "unset: SQLite files in the data folder",
+    )
+    broker_url: str = Field(
+        "memory://", description="memory:// (in this process), redis://host/0, amqp://host/, or kafka://host:port"
+    )
+    migrate: Literal["at-start", "by-hand"] = Field(
+        "at-start", description="Whether a service brings its database up to date, or waits for `orderwright migrate`"
+    )
     host: str = Field("127.0.0.1", description="The address to listen on")
     currency: str = Field("USD", description="The currency where nothing else is said (ISO 4217)")
     log_format: Literal["json", "console"] = Field("console", description="How a line of log looks")

@@ -119,7 +119,8 @@ class ServiceBench:
                 metrics=Metrics(),
             )
             apps.setdefault(name, runtime.app)
-            await runtime.prepare()
+            await runtime.migrate()
+            await runtime.join()
             for hook in runtime.service.on_start:
                 await hook()
             try:

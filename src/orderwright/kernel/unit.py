@@ -74,6 +74,8 @@ class Units:
         self.clock = clock
         self.ids = ids
         self.feed = feed
+        self.sends_at_once: Callable[[], bool] = lambda: True
+        """Whether what is said now will be handed to the broker by this process."""
         self.after_commit: list[AfterCommit] = [lambda uow: feed.tell(uow.keys_told)]
         self._source = f"/orderwright/{service}"
         self._running: set[asyncio.Task[None]] = set()
@@ -104,7 +106,7 @@ class Units:
         def transact(connection: sa.Connection) -> tuple[T, UnitOfWork]:
             uow = UnitOfWork(connection, now=self.clock.now(), ids=self.ids, source=self._source, traces=traces)
             result = work(uow)
-            outbox.append(connection, uow.said)
+            outbox.append(connection, uow.said, leased=self.sends_at_once())
             return result, uow
 
         try:
