@@ -35,7 +35,8 @@ def with_query(url: str, items: Iterable[tuple[str, str]]) -> str:
 
 def own_server(kind: str) -> Server:
     """The server itself, to be restarted; skips where it was not `make backends` without an engine that started it."""
-    needed(SERVER_OF[kind])
+    name = SERVER_OF.get(kind, "PostgreSQL")
+    needed(name)
     if not (FOLDER / "ports.json").exists():
-        pytest.skip(f"{SERVER_OF[kind]} was not started from this folder, so it is not ours to restart")
+        pytest.skip(f"{name} was not started from this folder, so it is not ours to restart")
     return servers(FOLDER)[kind]

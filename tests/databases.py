@@ -52,8 +52,9 @@ def fresh_databases(kind: str, folder: Path) -> Iterator[str]:
         return
     name = f"t{secrets.token_hex(6)}"
     server = needed("PostgreSQL")
+    reached = needed("PgBouncer") if kind == "pgbouncer" else server
     try:
-        yield f"{server.rpartition('/')[0]}/{name}"
+        yield f"{reached.rpartition('/')[0]}/{name}{'?pgbouncer=true' if kind == 'pgbouncer' else ''}"
     finally:
         asyncio.run(_drop(server, name))
 

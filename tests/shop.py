@@ -6,32 +6,79 @@ length of time.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx2
+import pytest
 
 from orderwright.cli import goods
 from orderwright.cli.plan import make_plan
 from orderwright.contracts import EVENTS
-from orderwright.kernel.broker import Delivery
+from orderwright.kernel.broker import Broker, Delivery
 from orderwright.kernel.platform import GATEWAY, Platform
 from orderwright.kernel.settings import PlatformSettings
 from orderwright.services import PORTS
 
 GOOD_CARD = {"type": "credit_card", "card_number": "4111111111111111", "expiry": "12/35", "cvv": "123"}
 DECLINED_CARD = {**GOOD_CARD, "card_number": "4000000000000002"}
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
+
+
+class Premises(Protocol):
+    """Where the platform of a shop runs: in this process, or in several."""
+
+    logins: dict[str, dict[str, str]]
+
+    def address(self, service: str) -> str:
+        """Where a service listens."""
+
+    def broker(self) -> AbstractAsyncContextManager[Broker]:
+        """The broker, to hear at for a while."""
+
+    def away(self, service: str) -> AbstractContextManager[None]:
+        """A while in which a service handles no event."""
+
+
+class InProcess:
+    """All services in this process."""
+
+    def __init__(self, platform: Platform, logins: dict[str, dict[str, str]]) -> None:
+        self.platform = platform
+        self.logins = logins
+
+    def address(self, service: str) -> str:
+        return self.platform.doors[service].address
+
+    @asynccontextmanager
+    async def broker(self) -> AsyncIterator[Broker]:
+        yield self.platform.broker
+
+    @contextmanager
+    def away(self, service: str) -> Iterator[None]:
+        consumer = self.platform.runtimes[service].consumer
+        back, handle = asyncio.Event(), consumer.hear
+
+        async def held(deliveries: Sequence[Delivery]) -> None:
+            await back.wait()
+            await handle(deliveries)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(consumer, "_handle", held)
+            patch.setattr(consumer, "hear", held)
+            yield
+        back.set()
 
 
 class Shop:
     """The platform with its demo goods and people."""
 
-    def __init__(self, platform: Platform, logins: dict[str, dict[str, str]]) -> None:
-        self.platform = platform
-        self.logins = logins
+    def __init__(self, premises: Premises) -> None:
+        self.premises = premises
+        self.logins = dict(premises.logins)
         self.heard: list[Delivery] = []
         self.tokens: dict[str, str] = {}
         self.ids: dict[str, str] = {}
@@ -39,7 +86,7 @@ class Shop:
 
     def url(self, service: str) -> str:
         """Where a service listens."""
-        return self.platform.doors[service].address
+        return self.premises.address(service)
 
     async def call(
         self,
@@ -73,7 +120,8 @@ class Shop:
 
     async def register(self, name: str) -> str:
         """A new customer, who is then a role of that name; answers the id."""
-        self.logins[name] = {"email": f"{name}@example.com", "password": f"correct horse {name}"}
+        email = f"{name}-{secrets.token_hex(4)}@example.com"
+        self.logins[name] = {"email": email, "password": f"correct horse {name}"}
         answer = await self._client.post(f"{self.url('identity')}/register", json=self.logins[name])
         assert answer.status_code == 201, answer.text
         await self.token(name)
@@ -121,12 +169,15 @@ class Shop:
         level: dict[str, Any] = answer.json()
         return level
 
-    async def witness(self) -> None:
-        """Hear everything that is said."""
-        subscription = await self.platform.broker.subscribe("witness", [event.topic for event in EVENTS])
-        while deliveries := await subscription.receive():
-            self.heard.extend(deliveries)
-            await subscription.acknowledge(deliveries)
+    async def witness(self, ready: asyncio.Event) -> None:
+        """Hear everything that is said from the moment that `ready` is set."""
+        topics = [event.topic for event in EVENTS]
+        async with self.premises.broker() as broker:
+            subscription = await broker.subscribe(f"witness-{secrets.token_hex(4)}", topics)
+            ready.set()
+            while deliveries := await subscription.receive():
+                self.heard.extend(deliveries)
+                await subscription.acknowledge(deliveries)
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -144,18 +195,28 @@ async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
 
 @asynccontextmanager
 async def open_shop(folder: Path) -> AsyncIterator[Shop]:
-    """The platform, running on free ports with its data in `folder`."""
+    """The platform in this process, running on free ports with its data in `folder`."""
     settings = PlatformSettings(data_dir=folder, stop_timeout_s=2)
     platform = Platform(make_plan(list(PORTS), settings, ports={}), settings)
     await platform.start()
-    shop = Shop(platform, await goods.stock_up(platform))
-    witness = asyncio.create_task(shop.witness())
+    try:
+        async with visit(InProcess(platform, await goods.stock_up(platform))) as shop:
+            yield shop
+    finally:
+        await platform.stop()
+
+
+@asynccontextmanager
+async def visit(premises: Premises) -> AsyncIterator[Shop]:
+    """A shop that has its goods, and a witness in it."""
+    shop, ready = Shop(premises), asyncio.Event()
+    witness = asyncio.create_task(shop.witness(ready))
     try:
         await until(lambda: _has_goods(shop), "the inventory has the demo's goods")
+        await ready.wait()
         yield shop
     finally:
         await shop.close()
-        await platform.stop()
         witness.cancel()
         await asyncio.gather(witness, return_exceptions=True)
 

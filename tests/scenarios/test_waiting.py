@@ -16,21 +16,11 @@ async def test_respond_async_answers_at_once_and_the_order_goes_on(shop: Shop) -
     await shop.until_order_is(answer.json()["id"], "completed")
 
 
-async def test_an_order_is_kept_while_the_inventory_is_away(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    inventory = shop.platform.runtimes["inventory"].consumer
-    back = asyncio.Event()
-    handle = inventory.hear
-
-    async def held(deliveries: object) -> None:
-        await back.wait()
-        await handle(deliveries)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(inventory, "_handle", held)
-    body = {"items": [{"product_id": "product-123", "quantity": 1}]}
-    answer = await shop.call("order", "POST", "/orders", body)
-    assert (answer.status_code, answer.json()["status"]) == (202, "pending")
-    monkeypatch.undo()
-    back.set()
+async def test_an_order_is_kept_while_the_inventory_is_away(shop: Shop) -> None:
+    with shop.premises.away("inventory"):
+        body = {"items": [{"product_id": "product-123", "quantity": 1}]}
+        answer = await shop.call("order", "POST", "/orders", body)
+        assert (answer.status_code, answer.json()["status"]) == (202, "pending")
     await shop.until_order_is(answer.json()["id"], "awaiting_payment")
 
 

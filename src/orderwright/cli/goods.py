@@ -15,6 +15,8 @@ from orderwright.kernel.errors import ConfigurationError
 from orderwright.kernel.ids import Ids, SystemIds
 from orderwright.kernel.platform import Platform
 from orderwright.kernel.secretfile import write_private
+from orderwright.kernel.settings import PlatformSettings
+from orderwright.kernel.unit import Units
 from orderwright.services.catalog import actions as catalog
 from orderwright.services.catalog.domain import NewProduct
 from orderwright.services.identity import store as identity_store
@@ -99,16 +101,22 @@ def check_loopback(platform: Platform) -> None:
 
 
 async def stock_up(platform: Platform) -> dict[str, dict[str, str]]:
+    """Put the demo's goods and people into a platform that runs here; answers the logins by role."""
+    return await fill(platform.settings, platform.runtimes["catalog"].units, platform.runtimes["identity"].units)
+
+
+async def fill(settings: PlatformSettings, catalog_units: Units, identity_units: Units) -> dict[str, dict[str, str]]:
     """Put the demo's goods and people in, where they are not there yet; answers the logins by role."""
-    currency = platform.settings.currency
-    await platform.runtimes["catalog"].units.run(lambda uow: catalog.create_products(uow, products(currency), currency))
-    return await _people(platform)
-
-
-async def _people(platform: Platform) -> dict[str, dict[str, str]]:
-    path = platform.settings.data_dir / LOGINS_FILE
+    currency = settings.currency
+    await catalog_units.run(lambda uow: catalog.create_products(uow, products(currency), currency))
+    path = settings.data_dir / LOGINS_FILE
     logins = read_logins(path) or _new_logins(SystemIds())
-    units = platform.runtimes["identity"].units
+    await _people(logins, identity_units)
+    write_private(path, json.dumps(logins, indent=2))
+    return logins
+
+
+async def _people(logins: dict[str, dict[str, str]], units: Units) -> None:
     settings = IdentitySettings()
     for role, login in logins.items():
         email = login["email"]
@@ -117,8 +125,6 @@ async def _people(platform: Platform) -> dict[str, dict[str, str]]:
         password_hash = await asyncio.to_thread(accounts.hash_password, login["password"], settings)
         create = partial(accounts.create_account, email=email, password_hash=password_hash, roles=ROLES[role])
         await units.run(partial(create, name=f"Demo {role}"))
-    write_private(path, json.dumps(logins, indent=2))
-    return logins
 
 
 def read_logins(path: Path) -> dict[str, dict[str, str]] | None:

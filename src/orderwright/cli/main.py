@@ -105,6 +105,16 @@ async def demo(*, url: str = "http://127.0.0.1:8000") -> None:
 
 
 @app.command
+async def load_demo() -> None:
+    """Put the demo's goods and one login for each role into the databases, beside services that run elsewhere."""
+    from orderwright.cli.operate import load_demo as load
+    from orderwright.cli.up import show_logins
+    from orderwright.kernel.settings import PlatformSettings
+
+    show_logins(await load(PlatformSettings()))
+
+
+@app.command
 async def rebuild_orders() -> None:
     """Make the order service's projections anew from the orders' histories. Safe beside a running platform."""
     from orderwright.cli.operate import rebuild_all_orders

@@ -17,6 +17,7 @@ from typing import TypeVar
 from rich.console import Console
 from rich.table import Table
 
+from orderwright.cli import goods
 from orderwright.cli.plan import load
 from orderwright.kernel import deadletters
 from orderwright.kernel.clock import SystemClock, rfc3339
@@ -24,7 +25,7 @@ from orderwright.kernel.database import Database, open_database
 from orderwright.kernel.errors import ConfigurationError, NotFound
 from orderwright.kernel.feed import Feed
 from orderwright.kernel.ids import SystemIds
-from orderwright.kernel.migrations import current_revision, migrate, newest_revision
+from orderwright.kernel.migrations import check_migrated, migrate, newest_revision
 from orderwright.kernel.settings import PlatformSettings
 from orderwright.kernel.unit import UnitOfWork, Units
 from orderwright.services import SERVICES
@@ -46,12 +47,7 @@ async def opened(service: str) -> AsyncIterator[Database]:
     """A service's database, with the schema that this version needs. ConfigurationError when it has another."""
     database = open_database(PlatformSettings().effective_database_url, service)
     try:
-        folder = migrations_of(service)
-        revision = await database.read(current_revision)
-        if revision != newest_revision(folder):
-            raise ConfigurationError(
-                f"The {service} database is at revision {revision}; run `orderwright migrate` or start it once"
-            )
+        await check_migrated(database, migrations_of(service))
         yield database
     finally:
         await database.close()
@@ -67,6 +63,12 @@ async def migrate_all(service: str | None) -> None:
         finally:
             await database.close()
         console.print(f"{name:<14}{'migrated' if changed else 'up to date'} ({newest_revision(migrations_of(name))})")
+
+
+async def load_demo(settings: PlatformSettings) -> dict[str, dict[str, str]]:
+    """Put the demo's goods and people into the databases; running services take them up within seconds."""
+    async with opened("catalog") as catalog, opened("identity") as identity_database:
+        return await goods.fill(settings, _units("catalog", catalog), _units("identity", identity_database))
 
 
 async def list_kept(service: str | None, *, retrying: bool) -> None:
@@ -152,7 +154,7 @@ async def rebuild_all_orders() -> None:
     """Make every order's projections anew from its history, each in a transaction of its own."""
     count, before = 0, None
     async with opened("order") as database:
-        units = Units("order", database, SystemClock(), SystemIds(), Feed())
+        units = _units("order", database)
         while page := await database.read(partial(orders.listed, filters={}, before=before, limit=200)):
             for order in page:
                 await units.run(partial(rebuild_projection, order_id=order.id))
@@ -168,7 +170,14 @@ def migrations_of(service: str) -> Path:
 
 async def _in_identity(work: Callable[[UnitOfWork], T]) -> T:
     async with opened("identity") as database:
-        return await Units("identity", database, SystemClock(), SystemIds(), Feed()).run(work)
+        return await _units("identity", database).run(work)
+
+
+def _units(service: str, database: Database) -> Units:
+    """What is said in them is sent by whoever runs the service: nothing is sent from here."""
+    units = Units(service, database, SystemClock(), SystemIds(), Feed())
+    units.sends_at_once = lambda: False
+    return units
 
 
 async def _find(message_id: str) -> tuple[str, deadletters.KeptMessage]:

@@ -48,9 +48,7 @@ def _welcome(console: Console, platform: Platform, logins: dict[str, dict[str, s
         console.print(f"  {name:<13}{door.address}")
     if logins is None:
         return
-    console.print("\nLogins (demo only):")
-    for role, login in logins.items():
-        console.print(f"  {role:<10}{login['email']:<24}{login['password']}", soft_wrap=True)
+    show_logins(logins, console)
     if GATEWAY in platform.doors:
         console.print(
             f"\nYour first order; paste it:\n{first_order(platform.doors[GATEWAY].address, logins)}\n",
@@ -58,6 +56,14 @@ def _welcome(console: Console, platform: Platform, logins: dict[str, dict[str, s
             markup=False,
         )
     console.print("Ctrl-C stops it; starting it again finds everything.")
+
+
+def show_logins(logins: dict[str, dict[str, str]], console: Console | None = None) -> None:
+    """Print who can log in with what."""
+    console = console or Console(highlight=False)
+    console.print("\nLogins (demo only):")
+    for role, login in logins.items():
+        console.print(f"  {role:<10}{login['email']:<24}{login['password']}", soft_wrap=True)
 
 
 def first_order(gateway: str, logins: dict[str, dict[str, str]]) -> str:

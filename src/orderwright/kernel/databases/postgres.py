@@ -25,8 +25,10 @@ COMMAND_TIMEOUT_S = 30.0
 ATTEMPTS = 8
 CONFLICTS: Final = frozenset({"40001", "40P01"})
 """serialization_failure and deadlock_detected: nothing was done, and doing it again is right."""
-OUTAGES: Final = ("08", "53", "57P", "58", "25006")
-"""Connection, resources, shutdown, the disk, a standby (https://www.postgresql.org/docs/15/errcodes-appendix.html)."""
+OUTAGES: Final = ("08", "53", "57P", "58", "3D000")
+"""Connection, resources, shutdown, the disk, no database (https://www.postgresql.org/docs/15/errcodes-appendix.html)."""
+STANDBY: Final = "25006"
+"""read_only_sql_transaction: an outage where we meant to write, and our own fault where we meant to read."""
 
 
 class PostgresDatabase:
@@ -36,18 +38,29 @@ class PostgresDatabase:
 
     def __init__(self, url: str, service: str) -> None:
         self.url, options = _target(url, service)
-        self._engine = _engine(self.url, service, options)
+        self._connect = _connect_args(service, options)
+        self._engine = _engine(self.url, self._connect, options)
         self._reading = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self._running: set[asyncio.Task[Any]] = set()
 
     async def create(self) -> None:
-        """Make the database. It needs CREATEDB, unless somebody made it before."""
+        """Make the database, unless it is there; making it needs CREATEDB."""
+        refused: Exception | None = None
+        # It is looked for from elsewhere: a PgBouncer that met a missing database once refuses it for a while.
+        for maintenance in ("postgres", "template1"):
+            try:
+                return await self._create_from(maintenance)
+            except Exception as error:
+                refused = error
         try:
             await self.ping()
         except DatabaseUnavailable as error:
-            if _sqlstate(error.__cause__) != "3D000":
+            if not _is_missing(error.__cause__):
                 raise
-            await self._create()
+            raise ConfigurationError(
+                f"There is no database {self.url.database}, and it could not be made: {_told(refused or error)}. Make "
+                "it by hand, or let the account make databases (CREATEDB) and run `orderwright migrate`"
+            ) from refused
 
     async def write(self, work: Callable[[sa.Connection], T]) -> T:
         return await self._to_the_end(self._transact(self._engine, work))
@@ -86,33 +99,31 @@ class PostgresDatabase:
                 state = _sqlstate(error)
                 if state in CONFLICTS and attempt < ATTEMPTS:
                     continue
-                if state in CONFLICTS or _is_outage(error, state):
+                became_standby = state == STANDBY and engine is not self._reading
+                if state in CONFLICTS or became_standby or _is_outage(error, state):
                     raise DatabaseUnavailable(f"PostgreSQL could not carry out the work: {_told(error)}") from error
                 raise
 
-    async def _create(self) -> None:
+    async def _create_from(self, maintenance: str) -> None:
         database = self.url.database or ""
         quoted = '"' + database.replace('"', '""') + '"'
-        for maintenance in ("postgres", "template1"):
-            engine = create_async_engine(
-                self.url.set(database=maintenance), poolclass=sa.pool.NullPool, isolation_level="AUTOCOMMIT"
-            )
-            try:
-                async with engine.connect() as connection:
+        engine = create_async_engine(
+            self.url.set(database=maintenance),
+            poolclass=sa.pool.NullPool,
+            isolation_level="AUTOCOMMIT",
+            connect_args=self._connect,
+        )
+        try:
+            async with engine.connect() as connection:
+                known = sa.text("SELECT 1 FROM pg_database WHERE datname = :name")
+                if (await connection.execute(known, {"name": database})).first() is None:
                     await connection.exec_driver_sql(f"CREATE DATABASE {quoted}")
-                    return
-            except Exception as error:
-                # Another process may have made it at the same moment.
-                if (state := _sqlstate(error)) in {"42P04", "23505"}:
-                    return
-                if state != "3D000":
-                    raise ConfigurationError(
-                        f"There is no database {database}, and it could not be made: {_told(error)}. Make it by hand, "
-                        "or let the account make databases (CREATEDB) and run `orderwright migrate`"
-                    ) from error
-            finally:
-                await engine.dispose()
-        raise ConfigurationError(f"There is no database {database}, and none from which it could be made; make it")
+        except Exception as error:
+            # Another process may have made it at the same moment.
+            if _sqlstate(error) not in {"42P04", "23505"}:
+                raise
+        finally:
+            await engine.dispose()
 
 
 def _target(url: str, service: str) -> tuple[sa.URL, dict[str, str]]:
@@ -129,7 +140,7 @@ def _target(url: str, service: str) -> tuple[sa.URL, dict[str, str]]:
     return parsed.set(drivername="postgresql+asyncpg", database=named, query=rest), ours
 
 
-def _engine(url: sa.URL, service: str, options: dict[str, str]) -> AsyncEngine:
+def _connect_args(service: str, options: dict[str, str]) -> dict[str, Any]:
     connect: dict[str, Any] = {
         "timeout": CONNECT_TIMEOUT_S,
         "command_timeout": COMMAND_TIMEOUT_S,
@@ -139,6 +150,10 @@ def _engine(url: sa.URL, service: str, options: dict[str, str]) -> AsyncEngine:
         # In transaction mode the next transaction may be on another server connection, which knows no statement of
         # this one's; and PgBouncer takes no settings that it cannot keep apart.
         connect |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0, "server_settings": {}}
+    return connect
+
+
+def _engine(url: sa.URL, connect: dict[str, Any], options: dict[str, str]) -> AsyncEngine:
     try:
         size = int(options.get("connections", CONNECTIONS))
     except ValueError:
@@ -167,7 +182,13 @@ def _is_outage(error: Exception, state: str) -> bool:
         return True
     if isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated:
         return True
-    return state.startswith(OUTAGES) or state == "3D000"
+    return state.startswith(OUTAGES)
+
+
+def _is_missing(error: BaseException | None) -> bool:
+    """Whether there is no such database. PgBouncer says so in words, under the code of a protocol violation."""
+    state = _sqlstate(error)
+    return state == "3D000" or (state == "08P01" and "does not exist" in str(error))
 
 
 def _told(error: Exception) -> str:

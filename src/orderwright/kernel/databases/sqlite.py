@@ -19,6 +19,7 @@ from orderwright.kernel.errors import DatabaseUnavailable
 T = TypeVar("T")
 
 BUSY_TIMEOUT_MS = 10_000
+WRITING, READING = "BEGIN IMMEDIATE", "BEGIN"
 OUTAGES = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_READONLY")
 """Failures of the disk or the lock, which pass; any other is a fault in the statement (https://sqlite.org/rescode.html)."""
 
@@ -43,6 +44,8 @@ class _Lane:
             json_deserializer=msgspec.json.decode,
         )
         sa.event.listen(self._engine, "connect", _prepare)
+        if begin == READING:
+            sa.event.listen(self._engine, "connect", _forbid_writing)
         sa.event.listen(self._engine, "begin", self._on_begin)
         self._connection: sa.Connection | None = None
 
@@ -56,7 +59,8 @@ class _Lane:
             with self._connection.begin():
                 return work(self._connection)
         except sa.exc.OperationalError as error:
-            if getattr(error.orig, "sqlite_errorname", "").startswith(OUTAGES):
+            name = getattr(error.orig, "sqlite_errorname", "")
+            if name.startswith(OUTAGES) and (name, self._begin) != ("SQLITE_READONLY", READING):
                 raise DatabaseUnavailable(f"SQLite could not carry out the work: {error.orig}") from error
             raise
 
@@ -83,8 +87,8 @@ class SqliteDatabase:
         folder = sqlite_folder(url)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path = folder / f"{service}.db"
-        self._writer = _Lane(str(self.path), f"{service}-writer", "BEGIN IMMEDIATE")
-        self._reader = _Lane(str(self.path), f"{service}-reader", "BEGIN")
+        self._writer = _Lane(str(self.path), f"{service}-writer", WRITING)
+        self._reader = _Lane(str(self.path), f"{service}-reader", READING)
 
     async def create(self) -> None:
         """Make the file, for its owner only."""
@@ -113,3 +117,7 @@ def _prepare(connection: Any, _record: Any) -> None:
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
+
+
+def _forbid_writing(connection: Any, _record: Any) -> None:
+    connection.execute("PRAGMA query_only = ON")

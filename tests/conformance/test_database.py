@@ -1,0 +1,254 @@
+"""The contract of the database port, for SQLite, PostgreSQL, and PostgreSQL behind PgBouncer in transaction mode."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterable, Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from orderwright.kernel.columns import ExactAmount, Instant, json_document, own_id
+from orderwright.kernel.database import Database, insert_ignoring, insert_updating, open_database
+from orderwright.kernel.errors import ConfigurationError, DatabaseUnavailable
+from tests.brokers import own_server
+from tests.databases import fresh_databases
+
+PATIENCE_S = 60
+metadata = sa.MetaData()
+things = sa.Table(
+    "things",
+    metadata,
+    sa.Column("name", sa.String(20), primary_key=True),
+    sa.Column("stock", sa.Integer, nullable=False),
+    sa.CheckConstraint("stock >= 0"),
+)
+kinds = sa.Table(
+    "kinds",
+    metadata,
+    sa.Column("id", own_id(), primary_key=True),
+    sa.Column("at", Instant),
+    sa.Column("amount", ExactAmount),
+    sa.Column("document", json_document()),
+    sa.Column("body", sa.LargeBinary),
+)
+
+
+@pytest.fixture(params=["sqlite", "postgres", "pgbouncer"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Each database in turn, with nothing in it."""
+    with fresh_databases(request.param, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+async def database(url: str) -> AsyncIterator[Database]:
+    opened = open_database(url, "order")
+    await opened.create()
+    await opened.write(metadata.create_all)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def other(url: str, database: Database) -> AsyncIterator[Database]:
+    """The same database, opened by somebody else."""
+    opened = open_database(url, "order")
+    yield opened
+    await opened.close()
+
+
+def add(connection: sa.Connection, name: str, stock: int = 0) -> None:
+    connection.execute(sa.insert(things).values(name=name, stock=stock))
+
+
+def add_all(connection: sa.Connection, names: Iterable[str], stock: int = 0) -> None:
+    connection.execute(sa.insert(things), [{"name": name, "stock": stock} for name in names])
+
+
+def change(connection: sa.Connection, name: str, by: int) -> int:
+    enough = sa.and_(things.c.name == name, things.c.stock + by >= 0)
+    return connection.execute(sa.update(things).where(enough).values(stock=things.c.stock + by)).rowcount
+
+
+def counts(connection: sa.Connection) -> dict[str, int]:
+    return {row.name: row.stock for row in connection.execute(sa.select(things.c.name, things.c.stock))}
+
+
+async def test_what_was_written_is_there_and_what_failed_is_not(database: Database, other: Database) -> None:
+    await database.write(lambda connection: add(connection, "kept"))
+
+    def fail(connection: sa.Connection) -> None:
+        add(connection, "lost")
+        raise LookupError("on purpose")
+
+    with pytest.raises(LookupError):
+        await database.write(fail)
+    assert await other.read(counts) == {"kept": 0}
+
+
+async def test_a_caller_that_goes_away_does_not_undo_its_work(database: Database) -> None:
+    begun, go_on = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def work(connection: sa.Connection) -> None:
+        add(connection, "done")
+        loop.call_soon_threadsafe(begun.set)
+        if threading.current_thread() is not threading.main_thread():
+            assert go_on.wait(PATIENCE_S)
+
+    caller = asyncio.create_task(database.write(work))
+    await asyncio.wait_for(begun.wait(), PATIENCE_S)
+    caller.cancel()
+    go_on.set()
+    await asyncio.gather(caller, return_exceptions=True)
+    async with asyncio.timeout(PATIENCE_S):
+        while await database.read(counts) != {"done": 0}:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_reader_cannot_write(database: Database) -> None:
+    with pytest.raises(sa.exc.DBAPIError):
+        await database.read(lambda connection: add(connection, "no"))
+    assert await database.read(counts) == {}
+
+
+async def test_a_conditional_change_never_takes_more_than_there_is(database: Database, other: Database) -> None:
+    await database.write(lambda connection: add(connection, "last ones", 10))
+    takers = [who.write(lambda connection: change(connection, "last ones", -1)) for who in (database, other) * 25]
+    taken = await asyncio.gather(*takers)
+    assert (sum(taken), await database.read(counts)) == (10, {"last ones": 0})
+
+
+async def test_a_check_holds_whatever_the_code_does(database: Database) -> None:
+    await database.write(lambda connection: add(connection, "a", 1))
+    with pytest.raises(sa.exc.IntegrityError):
+        await database.write(lambda c: c.execute(sa.update(things).values(stock=things.c.stock - 2)))
+
+
+async def test_two_who_lock_in_opposite_order_both_get_done(database: Database, other: Database) -> None:
+    await database.write(lambda connection: add_all(connection, ("a", "b"), 100))
+
+    async def swap(who: Database, first: str, second: str) -> None:
+        def work(connection: sa.Connection) -> None:
+            change(connection, first, -1)
+            change(connection, second, 1)
+
+        for _ in range(5):
+            await who.write(work)
+
+    async with asyncio.timeout(PATIENCE_S):
+        await asyncio.gather(swap(database, "a", "b"), swap(other, "b", "a"))
+    assert await database.read(counts) == {"a": 100, "b": 100}
+
+
+async def test_claimed_rows_are_nobody_elses(database: Database, other: Database) -> None:
+    await database.write(lambda connection: add_all(connection, (f"{n:03}" for n in range(100))))
+
+    def claim(connection: sa.Connection) -> list[str]:
+        free = sa.select(things.c.name).where(things.c.stock == 0).order_by(things.c.name).limit(7)
+        chosen = things.c.name.in_(free.with_for_update(skip_locked=True))
+        return list(
+            connection.execute(sa.update(things).where(chosen).values(stock=1).returning(things.c.name)).scalars()
+        )
+
+    claimed: list[str] = []
+    while len(claimed) < 100:
+        for share in await asyncio.gather(database.write(claim), other.write(claim), database.write(claim)):
+            claimed.extend(share)
+    assert sorted(claimed) == [f"{n:03}" for n in range(100)]
+
+
+async def test_insert_ignoring_tells_which_rows_were_new(database: Database) -> None:
+    await database.write(lambda connection: add(connection, "old"))
+
+    def insert(connection: sa.Connection) -> set[str]:
+        statement = insert_ignoring(connection, things).returning(things.c.name)
+        return set(connection.execute(statement, [{"name": name, "stock": 1} for name in ("old", "new")]).scalars())
+
+    assert await database.write(insert) == {"new"}
+    assert await database.read(counts) == {"old": 0, "new": 1}
+
+
+async def test_insert_updating_changes_the_rows_that_were_there(database: Database) -> None:
+    def insert(connection: sa.Connection) -> None:
+        statement = insert_updating(connection, things, ["name"], ["stock"])
+        connection.execute(statement, [{"name": "a", "stock": 1}, {"name": "b", "stock": 2}])
+
+    await database.write(lambda connection: add(connection, "a"))
+    await database.write(insert)
+    assert await database.read(counts) == {"a": 1, "b": 2}
+
+
+async def test_values_come_back_as_they_were_stored(database: Database) -> None:
+    id_ = "019b0000-001d-7000-a35c-8c41f77383c1"
+    at = datetime(2026, 3, 29, 2, 30, 0, 123456, tzinfo=timezone(timedelta(hours=2)))
+    document = {"name": "☃", "list": [1, None, {"deep": True}], "text": "9007199254740993"}
+    row = {"id": id_, "at": at, "amount": Decimal("9999999999.9900"), "document": document, "body": b"\x00\xff"}
+    await database.write(lambda connection: connection.execute(sa.insert(kinds), [row]))
+    [stored] = await database.read(
+        lambda connection: [dict(r) for r in connection.execute(sa.select(kinds)).mappings()]
+    )
+    assert stored == {**row, "at": at.astimezone(UTC)}
+    assert str(stored["amount"]) == "9999999999.9900"
+
+
+async def test_what_is_no_id_is_nobodys(database: Database) -> None:
+    query = sa.select(kinds.c.id).where(kinds.c.id.in_(["nobody", "'; --", ""]))
+    assert await database.read(lambda connection: connection.execute(query).all()) == []
+
+
+async def test_making_it_again_changes_nothing(url: str, database: Database, other: Database) -> None:
+    await database.write(lambda connection: add(connection, "a"))
+    await asyncio.gather(database.create(), other.create())
+    assert await other.read(counts) == {"a": 0}
+
+
+async def test_each_service_has_its_own(url: str, database: Database) -> None:
+    payment = open_database(url, "payment")
+    await payment.create()
+    assert not await payment.read(lambda connection: sa.inspect(connection).has_table("things"))
+    await payment.close()
+
+
+async def test_many_at_once_wait_for_each_other(database: Database) -> None:
+    await database.write(lambda connection: add(connection, "a"))
+    async with asyncio.timeout(PATIENCE_S):
+        await asyncio.gather(*(database.write(lambda connection: change(connection, "a", 1)) for _ in range(200)))
+    assert await database.read(counts) == {"a": 200}
+
+
+@pytest.mark.parametrize("url", ["postgres"], indirect=True)
+async def test_a_restart_of_postgres_is_an_outage_that_ends_by_itself(database: Database) -> None:
+    await database.write(lambda connection: add(connection, "a"))
+    committed, refused = 0, 0
+    restarting = asyncio.create_task(asyncio.to_thread(own_server("postgres").restart, kill=True))
+    async with asyncio.timeout(PATIENCE_S):
+        while not (restarting.done() and committed >= 20):
+            try:
+                await database.write(lambda connection: change(connection, "a", 1))
+                committed += 1
+            except DatabaseUnavailable:
+                refused += 1
+                await asyncio.sleep(0.02)
+    await restarting
+    # A COMMIT whose answer was lost may have been carried out.
+    assert committed <= (await database.read(counts))["a"] <= committed + refused
+
+
+async def test_a_database_that_is_not_there_is_an_outage_and_not_a_fault() -> None:
+    database = open_database("postgresql://nobody@127.0.0.1:1/nothing", "order")
+    for attempt in (database.ping(), database.read(counts), database.create()):
+        with pytest.raises(DatabaseUnavailable):
+            await attempt
+    await database.close()
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://host", "postgresql://host/x?connections=many", "sqlite:folder", "oracle://x"]
+)
+def test_a_url_that_cannot_be_meant_is_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError):
+        open_database(url, "order")
