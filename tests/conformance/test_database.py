@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from orderwright.kernel import rows
 from orderwright.kernel.columns import ExactAmount, Instant, json_document, own_id
-from orderwright.kernel.database import Database, insert_ignoring, insert_updating, open_database
+from orderwright.kernel.database import Database, open_database
 from orderwright.kernel.errors import ConfigurationError, DatabaseUnavailable
 from tests.brokers import own_server
 from tests.databases import fresh_databases
@@ -161,25 +162,50 @@ async def test_claimed_rows_are_nobody_elses(database: Database, other: Database
     assert sorted(claimed) == [f"{n:03}" for n in range(100)]
 
 
-async def test_insert_ignoring_tells_which_rows_were_new(database: Database) -> None:
+async def test_new_rows_are_told_and_known_ones_are_left(database: Database) -> None:
     await database.write(lambda connection: add(connection, "old"))
-
-    def insert(connection: sa.Connection) -> set[str]:
-        statement = insert_ignoring(connection, things).returning(things.c.name)
-        return set(connection.execute(statement, [{"name": name, "stock": 1} for name in ("old", "new")]).scalars())
-
-    assert await database.write(insert) == {"new"}
+    offered = [{"name": name, "stock": 1} for name in ("old", "new", "new")]
+    added = await database.write(lambda connection: rows.insert_new(connection, things, offered, ["name", "stock"]))
+    assert [tuple(row) for row in added] == [("new", 1)]
+    await database.write(lambda connection: rows.insert_ignoring(connection, things, [{"name": "old", "stock": 9}]))
     assert await database.read(counts) == {"old": 0, "new": 1}
+    with pytest.raises(sa.exc.IntegrityError):
+        await database.write(lambda connection: rows.insert(connection, things, offered[:1]))
 
 
-async def test_insert_updating_changes_the_rows_that_were_there(database: Database) -> None:
-    def insert(connection: sa.Connection) -> None:
-        statement = insert_updating(connection, things, ["name"], ["stock"])
-        connection.execute(statement, [{"name": "a", "stock": 1}, {"name": "b", "stock": 2}])
-
+async def test_what_is_there_is_updated_where_that_was_asked_for(database: Database) -> None:
+    both = [{"name": "a", "stock": 1}, {"name": "b", "stock": 2}]
     await database.write(lambda connection: add(connection, "a"))
-    await database.write(insert)
+    await database.write(lambda connection: rows.insert_updating(connection, things, both, ["name"], ["stock"]))
     assert await database.read(counts) == {"a": 1, "b": 2}
+    changes = [{"name": "b", "stock": 5}, {"name": "nobody", "stock": 5}]
+    assert await database.write(lambda connection: rows.update(connection, things, changes, ["name"])) == 1
+    assert await database.read(counts) == {"a": 1, "b": 5}
+
+
+async def test_a_change_of_many_rows_skips_those_for_which_it_does_not_hold(database: Database) -> None:
+    await database.write(lambda connection: add_all(connection, ("a", "b", "c"), 3))
+    wanted = [{"name": name, "n": n} for name, n in (("a", 3), ("b", 4), ("nobody", 1))]
+
+    def take(connection: sa.Connection) -> int:
+        return rows.change(connection, things, wanted, ["name"], "stock = stock - given.n", "stock >= given.n")
+
+    assert await database.write(take) == 1
+    assert await database.read(counts) == {"a": 0, "b": 3, "c": 3}
+
+
+async def test_no_rows_are_no_work(database: Database) -> None:
+    def nothing(connection: sa.Connection) -> list[object]:
+        rows.insert(connection, things, [])
+        rows.insert_updating(connection, things, [], ["name"], ["stock"])
+        return [
+            rows.insert_new(connection, things, [], ["name"]),
+            rows.update(connection, things, [], ["name"]),
+            rows.change(connection, things, [], ["name"], "stock = 0", "true"),
+            connection.execute(sa.select(things).where(rows.one_of(things.c.name, []))).all(),
+        ]
+
+    assert await database.write(nothing) == [[], 0, 0, []]
 
 
 async def test_values_come_back_as_they_were_stored(database: Database) -> None:
@@ -187,16 +213,16 @@ async def test_values_come_back_as_they_were_stored(database: Database) -> None:
     at = datetime(2026, 3, 29, 2, 30, 0, 123456, tzinfo=timezone(timedelta(hours=2)))
     document = {"name": "☃", "list": [1, None, {"deep": True}], "text": "9007199254740993"}
     row = {"id": id_, "at": at, "amount": Decimal("9999999999.9900"), "document": document, "body": b"\x00\xff"}
-    await database.write(lambda connection: connection.execute(sa.insert(kinds), [row]))
-    [stored] = await database.read(
-        lambda connection: [dict(r) for r in connection.execute(sa.select(kinds)).mappings()]
-    )
-    assert stored == {**row, "at": at.astimezone(UTC)}
+    empty: dict[str, object] = {"id": id_.replace("019b", "019c"), "at": None, "amount": None, "document": ["a", ["list"]], "body": None}
+    await database.write(lambda connection: rows.insert(connection, kinds, [row, empty]))
+    chosen = sa.select(kinds).where(rows.one_of(kinds.c.id, [id_, empty["id"]])).order_by(kinds.c.id)
+    stored, nothing = await database.read(lambda connection: [dict(r) for r in connection.execute(chosen).mappings()])
+    assert (stored, nothing) == ({**row, "at": at.astimezone(UTC)}, empty)
     assert str(stored["amount"]) == "9999999999.9900"
 
 
 async def test_what_is_no_id_is_nobodys(database: Database) -> None:
-    query = sa.select(kinds.c.id).where(kinds.c.id.in_(["nobody", "'; --", ""]))
+    query = sa.select(kinds.c.id).where(rows.one_of(kinds.c.id, ["nobody", "'; --", ""]))
     assert await database.read(lambda connection: connection.execute(query).all()) == []
 
 

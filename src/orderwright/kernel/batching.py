@@ -79,11 +79,20 @@ class Intake(Generic[C, R]):
         async def carry_out(batch: Sequence[tuple[C, Claim | None]]) -> Sequence[Done[R] | Answer | Exception]:
             return await units.run(lambda uow: self._transact(uow, batch))
 
+        async def store(batch: Sequence[tuple[Claim, Answer]]) -> Sequence[None]:
+            await units.database.write(lambda connection: idempotency.store(connection, batch))
+            return [None] * len(batch)
+
         self._gathered: Gathered[tuple[C, Claim | None], Done[R] | Answer] = Gathered(carry_out, max_batch=max_batch)
+        self._answered: Gathered[tuple[Claim, Answer], None] = Gathered(store, max_batch=max_batch)
 
     async def submit(self, command: C, claim: Claim | None = None) -> Done[R] | Answer:
         """Have `command` carried out. Raises its BusinessError when it was refused."""
         return await self._gathered.submit((command, claim))
+
+    async def store(self, claim: Claim, answer: Answer) -> None:
+        """Keep what every repetition of the request is answered with."""
+        await self._answered.submit((claim, answer))
 
     def _transact(
         self, uow: UnitOfWork, batch: Sequence[tuple[C, Claim | None]]
@@ -92,14 +101,16 @@ class Intake(Generic[C, R]):
         to_do = [command for (command, _), verdict in zip(batch, verdicts, strict=True) if isinstance(verdict, Fresh)]
         results = iter(self._action(uow, to_do) if to_do else ())
         outcomes: list[Done[R] | Answer | BusinessError] = []
+        to_remember: list[tuple[Claim, R]] = []
         for (_, claim), verdict in zip(batch, verdicts, strict=True):
             match verdict:
                 case Fresh():
-                    outcomes.append(_settle(uow, claim, next(results)))
+                    outcomes.append(_settle(uow, claim, next(results), to_remember))
                 case Resume(result):
                     outcomes.append(Done(result))
                 case _:
                     outcomes.append(verdict)
+        idempotency.remember(uow, to_remember)
         return outcomes
 
 
@@ -108,11 +119,13 @@ def _verdicts(uow: UnitOfWork, claims: Sequence[Claim | None]) -> list[Verdict]:
     return [Fresh() if claim is None else next(known) for claim in claims]
 
 
-def _settle(uow: UnitOfWork, claim: Claim | None, result: R | BusinessError) -> "Done[R] | BusinessError":
+def _settle(
+    uow: UnitOfWork, claim: Claim | None, result: R | BusinessError, to_remember: list[tuple[Claim, R]]
+) -> "Done[R] | BusinessError":
     if isinstance(result, BusinessError):
         if claim is not None:
             idempotency.withdraw(uow, claim)
         return result
     if claim is not None:
-        idempotency.remember(uow, claim, result)
+        to_remember.append((claim, result))
     return Done(result)

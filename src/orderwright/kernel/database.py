@@ -7,14 +7,13 @@ world can ever happen inside a transaction.
 Invariant: `write` returns after COMMIT or raises after ROLLBACK, also when the caller that waited for it was cancelled.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from orderwright.kernel.errors import ConfigurationError
 
@@ -76,17 +75,3 @@ def wait_for_other_migrations(connection: sa.Connection) -> None:
     """Let one process at a time change a schema, until its transaction ends; on SQLite BEGIN IMMEDIATE does that."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7031971)")
-
-
-def insert_ignoring(connection: sa.Connection, table: sa.Table) -> Any:
-    """`INSERT … ON CONFLICT DO NOTHING` in the words of the connection's dialect; takes `.returning(…)`."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    return dialect.insert(table).on_conflict_do_nothing()
-
-
-def insert_updating(connection: sa.Connection, table: sa.Table, key: Sequence[str], changes: Sequence[str]) -> Any:
-    """`INSERT … ON CONFLICT (key) DO UPDATE SET` the named columns to the values that could not be inserted."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(table)
-    updates: Mapping[str, Any] = {name: statement.excluded[name] for name in changes}
-    return statement.on_conflict_do_update(index_elements=list(key), set_=updates)

@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from orderwright.kernel.database import insert_ignoring
 from orderwright.kernel.errors import BusinessError, Conflict, Invalid
+from orderwright.kernel.rows import insert_new, update
 from orderwright.kernel.tables import idempotency_keys
 from orderwright.kernel.unit import UnitOfWork
 
@@ -76,10 +76,7 @@ def claim(uow: UnitOfWork, claims: Sequence[Claim]) -> list[Verdict]:
         }
         for claim in {(c.caller, c.key): c for c in reversed(claims)}.values()
     ]
-    statement = insert_ignoring(uow.connection, idempotency_keys).returning(
-        idempotency_keys.c.caller, idempotency_keys.c.key
-    )
-    fresh = {(row.caller, row.key) for row in uow.connection.execute(statement, rows)} if rows else set()
+    fresh = {(row.caller, row.key) for row in insert_new(uow.connection, idempotency_keys, rows, ["caller", "key"])}
     verdicts: list[Verdict] = []
     for wanted in claims:
         if (wanted.caller, wanted.key) in fresh:
@@ -90,9 +87,9 @@ def claim(uow: UnitOfWork, claims: Sequence[Claim]) -> list[Verdict]:
     return verdicts
 
 
-def remember(uow: UnitOfWork, claim: Claim, result: Any) -> None:
-    """What the work came to, kept until the answer is known."""
-    uow.connection.execute(_update(claim).values(result=result))
+def remember(uow: UnitOfWork, results: Sequence[tuple[Claim, Any]]) -> None:
+    """What the work of each claim came to, kept until the answer is known."""
+    _note(uow.connection, [({"result": result}, claim) for claim, result in results])
 
 
 def withdraw(uow: UnitOfWork, claim: Claim) -> None:
@@ -101,9 +98,12 @@ def withdraw(uow: UnitOfWork, claim: Claim) -> None:
     uow.connection.execute(sa.delete(keys).where(keys.c.caller == claim.caller, keys.c.key == claim.key))
 
 
-def store(connection: sa.Connection, claim: Claim, answer: Answer) -> None:
-    """The answer that every repetition gets from now on."""
-    connection.execute(_update(claim).values(status=answer.status, media_type=answer.media_type, body=answer.body))
+def store(connection: sa.Connection, answers: Sequence[tuple[Claim, Answer]]) -> None:
+    """The answers that every repetition gets from now on."""
+    _note(
+        connection,
+        [({"status": a.status, "media_type": a.media_type, "body": a.body}, claim) for claim, a in answers],
+    )
 
 
 def release(connection: sa.Connection, now: datetime) -> None:
@@ -139,6 +139,15 @@ def _verdict_on_known(uow: UnitOfWork, wanted: Claim) -> Verdict:
         )
     uow.connection.execute(_update(wanted).values(lease_until=uow.now + LEASE))
     return Resume(row.result)
+
+
+def _note(connection: sa.Connection, notes: Sequence[tuple[dict[str, Any], Claim]]) -> None:
+    update(
+        connection,
+        idempotency_keys,
+        [{"caller": claim.caller, "key": claim.key, **note} for note, claim in notes],
+        ["caller", "key"],
+    )
 
 
 def _update(claim: Claim) -> sa.Update:

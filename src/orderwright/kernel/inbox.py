@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from orderwright.kernel.database import insert_ignoring
+from orderwright.kernel import rows
 from orderwright.kernel.messages import Message
 from orderwright.kernel.tables import inbox
 
@@ -20,9 +20,9 @@ KEEP_FOR = timedelta(days=30)
 def accept(connection: sa.Connection, messages: Sequence[Message], now: datetime) -> list[Message]:
     """Those of `messages` that were not handled before, in their order; they count as handled from now on."""
     unique = {(message.id, message.source): message for message in reversed(messages)}
-    rows = [{"message_id": id_, "source": source, "received_at": now} for id_, source in unique]
-    statement = insert_ignoring(connection, inbox).returning(inbox.c.message_id, inbox.c.source)
-    fresh = {(row.message_id, row.source) for row in connection.execute(statement, rows)}
+    unseen = [{"message_id": id_, "source": source, "received_at": now} for id_, source in unique]
+    new = rows.insert_new(connection, inbox, unseen, ("message_id", "source"))
+    fresh = {(row.message_id, row.source) for row in new}
     return [
         message
         for message in messages

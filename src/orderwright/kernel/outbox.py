@@ -10,7 +10,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from orderwright.kernel import rows
 from orderwright.kernel.messages import Message
+from orderwright.kernel.rows import one_of
 from orderwright.kernel.tables import outbox
 
 LEASE_S = 15
@@ -19,9 +21,8 @@ LEASE_S = 15
 
 def append(connection: sa.Connection, messages: Sequence[Message], *, leased: bool = True) -> None:
     """Keep `messages` with the work of this transaction, leased to this process or free for anybody."""
-    if messages:
-        lease = timedelta(seconds=LEASE_S if leased else 0)
-        connection.execute(sa.insert(outbox), [_row(message, lease) for message in messages])
+    lease = timedelta(seconds=LEASE_S if leased else 0)
+    rows.insert(connection, outbox, [_row(message, lease) for message in messages])
 
 
 def any_free(connection: sa.Connection, now: datetime) -> bool:
@@ -55,16 +56,13 @@ def release_all(connection: sa.Connection, now: datetime) -> None:
 def release(connection: sa.Connection, now: datetime, ids: Sequence[str]) -> None:
     """End the leases of these rows, which this process held and could not send."""
     if ids:
-        statement = sa.update(outbox).where(outbox.c.id == sa.bindparam("held_id")).values(lease_until=now)
-        connection.execute(statement, [{"held_id": i} for i in ids])
+        connection.execute(sa.update(outbox).where(one_of(outbox.c.id, ids)).values(lease_until=now))
 
 
 def delete(connection: sa.Connection, ids: Sequence[str]) -> None:
     """Forget rows that the broker has."""
     if ids:
-        connection.execute(
-            sa.delete(outbox).where(outbox.c.id == sa.bindparam("sent_id")), [{"sent_id": i} for i in ids]
-        )
+        connection.execute(sa.delete(outbox).where(one_of(outbox.c.id, ids)))
 
 
 def waiting(connection: sa.Connection) -> tuple[int, datetime | None]:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from orderwright.kernel import exactjson, idempotency, openapi
 from orderwright.kernel.auth import Caller
-from orderwright.kernel.batching import Done
+from orderwright.kernel.batching import Done, Intake
 from orderwright.kernel.errors import BusinessError, Invalid, Malformed, UnsupportedMedia
 from orderwright.kernel.idempotency import Answer, Claim, Fresh, Resume
 from orderwright.kernel.problems import MEDIA_TYPE, add_problem_handlers, of_business_error
@@ -146,7 +146,7 @@ async def once(
                     raise verdict
         answer = json_answer(status, work(uow))
         if claim is not None:
-            idempotency.store(uow.connection, claim, answer)
+            idempotency.store(uow.connection, [(claim, answer)])
         return answer, False
 
     answer, replayed = await units.run(transact, traces=traces)
@@ -154,7 +154,7 @@ async def once(
 
 
 async def finish(
-    units: Units,
+    intake: Intake[Any, T],
     claim: Claim | None,
     outcome: Done[T] | Answer,
     answer_for: Callable[[T], Awaitable[Answer]],
@@ -164,7 +164,7 @@ async def finish(
         return respond(outcome, replayed=True)
     answer = await answer_for(outcome.result)
     if claim is not None:
-        await units.database.write(lambda connection: idempotency.store(connection, claim, answer))
+        await intake.store(claim, answer)
     return respond(answer)
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from orderwright.kernel.database import insert_ignoring, insert_updating
 from orderwright.kernel.idempotency import Claim
+from orderwright.kernel.rows import insert_ignoring, insert_updating, one_of
 from orderwright.kernel.tables import idempotency_keys
 from orderwright.services.cart.domain import Cart, CartLine, Product
 from orderwright.services.cart.tables import cart_items, carts, products
@@ -41,7 +41,7 @@ def open_cart(connection: sa.Connection, user_id: str, *, lock: bool = False) ->
 def ensure_open_cart(connection: sa.Connection, cart_id: str, user_id: str, now: datetime) -> None:
     """Open a cart for somebody who has none open."""
     row = {"id": cart_id, "user_id": user_id, "open_for": user_id, "created_at": now, "updated_at": now}
-    connection.execute(insert_ignoring(connection, carts), [row])
+    insert_ignoring(connection, carts, [row])
 
 
 def close_cart(connection: sa.Connection, cart_id: str, now: datetime) -> bool:
@@ -53,7 +53,7 @@ def close_cart(connection: sa.Connection, cart_id: str, now: datetime) -> bool:
 def set_line(connection: sa.Connection, cart_id: str, product_id: str, quantity: int, now: datetime) -> None:
     """So many of a product are in the cart now."""
     row = {"cart_id": cart_id, "product_id": product_id, "quantity": quantity, "added_at": now}
-    connection.execute(insert_updating(connection, cart_items, ("cart_id", "product_id"), ("quantity",)), [row])
+    insert_updating(connection, cart_items, [row], ["cart_id", "product_id"], ["quantity"])
     touch(connection, cart_id, now)
 
 
@@ -75,7 +75,9 @@ def remove_products(connection: sa.Connection, product_ids: Sequence[str]) -> No
     if product_ids:
         still_open = sa.select(carts.c.id).where(carts.c.open_for.is_not(None))
         connection.execute(
-            sa.delete(cart_items).where(cart_items.c.product_id.in_(product_ids), cart_items.c.cart_id.in_(still_open))
+            sa.delete(cart_items).where(
+                one_of(cart_items.c.product_id, product_ids), cart_items.c.cart_id.in_(still_open)
+            )
         )
 
 
@@ -94,8 +96,8 @@ def products_to_change(connection: sa.Connection, product_ids: Iterable[str]) ->
     ids = sorted(set(product_ids))
     if not ids:
         return {}
-    connection.execute(insert_ignoring(connection, products), [asdict(Product(product_id)) for product_id in ids])
-    query = sa.select(products).where(products.c.product_id.in_(ids)).order_by(products.c.product_id)
+    insert_ignoring(connection, products, [asdict(Product(product_id)) for product_id in ids])
+    query = sa.select(products).where(one_of(products.c.product_id, ids)).order_by(products.c.product_id)
     return {row.product_id: _product(row) for row in connection.execute(query.with_for_update())}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from orderwright.kernel.database import insert_ignoring
+from orderwright.kernel.rows import insert_new
 from orderwright.services.catalog.domain import NewProduct, Product
 from orderwright.services.catalog.tables import products
 
@@ -34,8 +34,7 @@ def insert(connection: sa.Connection, new: Sequence[NewProduct], now: datetime) 
         }
         for product in new
     ]
-    statement = insert_ignoring(connection, products).returning(products.c.id)
-    return set(connection.execute(statement, rows).scalars()) if rows else set()
+    return {row.id for row in insert_new(connection, products, rows, ["id"])}
 
 
 def by_id(connection: sa.Connection, product_id: str, *, lock: bool = False) -> Product | None:

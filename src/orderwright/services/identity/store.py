@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from orderwright.kernel.database import insert_ignoring, insert_updating
+from orderwright.kernel.rows import insert_ignoring, insert_new, insert_updating, one_of
 from orderwright.services.identity.domain import Account
 from orderwright.services.identity.tables import accounts, attempts, refresh_tokens, sessions, signing_keys
 
@@ -24,8 +24,7 @@ def insert_account(connection: sa.Connection, account: Account, password_hash: s
         "created_at": account.created_at,
         "updated_at": account.created_at,
     }
-    statement = insert_ignoring(connection, accounts).returning(accounts.c.id)
-    return connection.execute(statement, [row]).one_or_none() is not None
+    return bool(insert_new(connection, accounts, [row], ["id"]))
 
 
 def account(connection: sa.Connection, account_id: str, *, lock: bool = False) -> Account | None:
@@ -37,7 +36,7 @@ def account(connection: sa.Connection, account_id: str, *, lock: bool = False) -
 
 def accounts_of(connection: sa.Connection, ids: Sequence[str]) -> list[Account]:
     """These accounts."""
-    return [_account(row) for row in connection.execute(sa.select(accounts).where(accounts.c.id.in_(ids)))]
+    return [_account(row) for row in connection.execute(sa.select(accounts).where(one_of(accounts.c.id, ids)))]
 
 
 def credentials(connection: sa.Connection, email: str, *, lock: bool = False) -> tuple[Account, str] | None:
@@ -151,14 +150,14 @@ def forget_keys(connection: sa.Connection, before: datetime) -> None:
 def begin_counting(connection: sa.Connection, subjects: Sequence[str], now: datetime) -> None:
     """See to it that these subjects have a counter, so that there is something to lock."""
     rows = [{"subject": subject, "failures": 0, "updated_at": now} for subject in sorted(subjects)]
-    connection.execute(insert_ignoring(connection, attempts), rows)
+    insert_ignoring(connection, attempts, rows)
 
 
 def locks(
     connection: sa.Connection, subjects: Sequence[str], *, lock: bool = False
 ) -> dict[str, tuple[int, datetime | None]]:
     """(failures, locked until) of these subjects."""
-    query = sa.select(attempts).where(attempts.c.subject.in_(subjects)).order_by(attempts.c.subject)
+    query = sa.select(attempts).where(one_of(attempts.c.subject, subjects)).order_by(attempts.c.subject)
     rows = connection.execute(query.with_for_update() if lock else query)
     return {row.subject: (row.failures, row.locked_until) for row in rows}
 
@@ -172,7 +171,7 @@ def count_failures(
         for subject, (failures, until) in counted.items()
     ]
     columns = ("failures", "locked_until", "updated_at")
-    connection.execute(insert_updating(connection, attempts, ("subject",), columns), rows)
+    insert_updating(connection, attempts, rows, ["subject"], columns)
 
 
 def forgive(connection: sa.Connection, subject: str) -> None:

@@ -6,26 +6,25 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from orderwright.kernel.database import insert_ignoring, insert_updating
+from orderwright.kernel.rows import insert_ignoring, insert_updating, one_of
 from orderwright.services.notification.domain import Channel, Notification, NotificationStatus, Template
 from orderwright.services.notification.tables import notifications, orders, templates
 
 
 def note_orders(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Remember whose these orders are and what is in them."""
-    connection.execute(insert_ignoring(connection, orders), list(rows))
+    insert_ignoring(connection, orders, rows)
 
 
 def known_orders(connection: sa.Connection, order_ids: Iterable[str]) -> dict[str, Any]:
     """What is known of these orders."""
-    query = sa.select(orders).where(orders.c.order_id.in_(sorted(set(order_ids))))
+    query = sa.select(orders).where(one_of(orders.c.order_id, sorted(set(order_ids))))
     return {row.order_id: row for row in connection.execute(query)}
 
 
 def insert(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Queue notifications, each of them once."""
-    if rows:
-        connection.execute(insert_ignoring(connection, notifications), list(rows))
+    insert_ignoring(connection, notifications, rows)
 
 
 def claim_due(connection: sa.Connection, now: datetime, *, limit: int, lease: timedelta) -> list[Notification]:
@@ -41,7 +40,7 @@ def claim_due(connection: sa.Connection, now: datetime, *, limit: int, lease: ti
     if claimed:
         connection.execute(
             sa.update(notifications)
-            .where(notifications.c.id.in_([one.id for one in claimed]))
+            .where(one_of(notifications.c.id, [one.id for one in claimed]))
             .values(next_attempt_at=now + lease)
         )
     return claimed
@@ -121,7 +120,7 @@ def save_template(connection: sa.Connection, template: Template, by: str, now: d
         "updated_at": now,
     }
     changes = ("subject", "body", "updated_by", "updated_at")
-    connection.execute(insert_updating(connection, templates, ("name",), changes), [row])
+    insert_updating(connection, templates, [row], ["name"], changes)
 
 
 def _notification(row: Any) -> Notification:

@@ -11,7 +11,8 @@ from orderwright.kernel.manifest import Kit, Service
 from orderwright.services.order import store
 from orderwright.services.order.api import router
 from orderwright.services.order.api.changing import decide_cancellation
-from orderwright.services.order.api.desk import OrderDesk, PaymentWish
+from orderwright.services.order.api.desk import OrderDesk, PaymentWish, load_orders
+from orderwright.services.order.domain import Order
 from orderwright.services.order.handlers import handlers
 from orderwright.services.order.sagas import OrderSaga
 from orderwright.services.order.settings import OrderSettings
@@ -24,7 +25,8 @@ def assemble(kit: Kit) -> Service:
     settings = OrderSettings()
     saga = OrderSaga(settings, kit.platform.currency)
     wishes: Gathered[PaymentWish, None] = Gathered(lambda batch: hand_on_wishes(kit, batch))
-    desk = OrderDesk(kit, settings, saga, Intake(kit.units, saga.place), wishes)
+    asked_for: Gathered[str, Order | None] = Gathered(lambda order_ids: load_orders(kit, order_ids))
+    desk = OrderDesk(kit, settings, saga, Intake(kit.units, saga.place), wishes, asked_for)
 
     async def drive_sagas() -> bool:
         return await kit.units.run(saga.drive) > 0

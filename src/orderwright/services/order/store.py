@@ -7,8 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from orderwright.kernel.columns import own_id
-from orderwright.kernel.database import insert_updating
+from orderwright.kernel.rows import insert, insert_updating, one_of, update
 from orderwright.kernel.saga import SagaState, SagaStatus, StepState, StepStatus
 from orderwright.services.order.domain import Fact, FactType, FulfillmentStatus, Line, Order
 from orderwright.services.order.tables import order_events, order_items, order_sagas, orders, products
@@ -40,14 +39,14 @@ def load(connection: sa.Connection, order_ids: Sequence[str], *, lock: bool = Fa
     """The orders of these ids that exist, with their lines."""
     if not order_ids:
         return {}
-    query = sa.select(orders).where(orders.c.id.in_(order_ids)).order_by(orders.c.id)
+    query = sa.select(orders).where(one_of(orders.c.id, order_ids)).order_by(orders.c.id)
     rows = connection.execute(query.with_for_update() if lock else query).all()
     return _with_lines(connection, rows)
 
 
 def insert_orders(connection: sa.Connection, new: Sequence[Order], item_ids: Iterable[str]) -> None:
     """The projections of orders that were just placed."""
-    connection.execute(sa.insert(orders), [_row(order) for order in new])
+    insert(connection, orders, [_row(order) for order in new])
     insert_lines(connection, new, item_ids)
 
 
@@ -66,32 +65,25 @@ def insert_lines(connection: sa.Connection, of: Sequence[Order], item_ids: Itera
         for order in of
         for line in order.lines
     ]
-    if rows:
-        connection.execute(sa.insert(order_items), rows)
+    insert(connection, order_items, rows)
 
 
 def delete_lines(connection: sa.Connection, order_ids: Sequence[str]) -> None:
     """Forget the lines of these orders, to write them anew."""
-    connection.execute(sa.delete(order_items).where(order_items.c.order_id.in_(order_ids)))
+    connection.execute(sa.delete(order_items).where(one_of(order_items.c.order_id, order_ids)))
 
 
 def update_orders(connection: sa.Connection, changed: Sequence[Order]) -> None:
     """Bring the projections of these orders up to date."""
-    statement = (
-        sa.update(orders)
-        .where(orders.c.id == sa.bindparam("order_id", type_=own_id()))
-        .values({name: sa.bindparam(f"new_{name}", type_=orders.c[name].type) for name in PROJECTED})
-    )
     rows = [_row(order) for order in changed]
-    connection.execute(
-        statement, [{"order_id": row["id"], **{f"new_{name}": row[name] for name in PROJECTED}} for row in rows]
-    )
+    update(connection, orders, [{name: row[name] for name in ("id", *PROJECTED)} for row in rows], ["id"])
 
 
 def append_facts(connection: sa.Connection, facts: Sequence[tuple[str, str, int, Fact, datetime]]) -> None:
     """Add (id, order id, version, fact, time) to the history; a version that exists already breaks the transaction."""
-    connection.execute(
-        sa.insert(order_events),
+    insert(
+        connection,
+        order_events,
         [
             {
                 "id": id_,
@@ -133,7 +125,7 @@ def known_references(connection: sa.Connection, references: Sequence[tuple[str, 
 
 def load_sagas(connection: sa.Connection, order_ids: Sequence[str]) -> dict[str, tuple[SagaState, datetime | None]]:
     """(state, due) of these orders' sagas."""
-    query = sa.select(order_sagas).where(order_sagas.c.order_id.in_(order_ids))
+    query = sa.select(order_sagas).where(one_of(order_sagas.c.order_id, order_ids))
     return {row.order_id: (_saga(row), row.due_at) for row in connection.execute(query)}
 
 
@@ -153,7 +145,7 @@ def save_sagas(
         for order_id, (state, due_at) in states.items()
     ]
     changes = ("status", "steps", "reason", "due_at", "updated_at")
-    connection.execute(insert_updating(connection, order_sagas, ("order_id",), changes), rows)
+    insert_updating(connection, order_sagas, rows, ["order_id"], changes)
 
 
 def claim_due(connection: sa.Connection, now: datetime, *, limit: int) -> list[str]:
@@ -196,13 +188,13 @@ def listed(connection: sa.Connection, filters: Mapping[str, Any], *, before: str
 
 def prices(connection: sa.Connection, product_ids: Iterable[str]) -> dict[str, tuple[Decimal, str, bool]]:
     """(price, currency, deleted) of the products that are known here."""
-    query = sa.select(products).where(products.c.product_id.in_(sorted(product_ids)))
+    query = sa.select(products).where(one_of(products.c.product_id, sorted(product_ids)))
     return {row.product_id: (row.price, row.currency, row.deleted) for row in connection.execute(query)}
 
 
 def price_times(connection: sa.Connection, product_ids: Iterable[str]) -> dict[str, tuple[datetime, bool]]:
     """(time of the last change known here, deleted) of these products, locked."""
-    query = sa.select(products).where(products.c.product_id.in_(sorted(product_ids))).with_for_update()
+    query = sa.select(products).where(one_of(products.c.product_id, sorted(product_ids))).with_for_update()
     return {row.product_id: (row.changed_at, row.deleted) for row in connection.execute(query)}
 
 
@@ -210,12 +202,12 @@ def save_prices(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) ->
     """Write these products' prices as they stand now."""
     if rows:
         changes = ("price", "currency", "deleted", "changed_at")
-        connection.execute(insert_updating(connection, products, ("product_id",), changes), list(rows))
+        insert_updating(connection, products, rows, ["product_id"], changes)
 
 
 def _with_lines(connection: sa.Connection, rows: Sequence[Any]) -> dict[str, Order]:
     lines: dict[str, list[Line]] = {row.id: [] for row in rows}
-    query = sa.select(order_items).where(order_items.c.order_id.in_(list(lines))).order_by(order_items.c.id)
+    query = sa.select(order_items).where(one_of(order_items.c.order_id, list(lines))).order_by(order_items.c.id)
     for row in connection.execute(query) if lines else ():
         lines[row.order_id].append(Line(row.product_id, row.quantity, row.unit_price))
     return {row.id: _order(row, tuple(lines[row.id])) for row in rows}

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from orderwright.kernel.database import insert_ignoring, insert_updating
+from orderwright.kernel.rows import insert_new, insert_updating, one_of
 from orderwright.services.payment.domain import Method, Payment, PaymentStatus
 from orderwright.services.payment.tables import payment_methods, payments, refunds, webhook_events
 
@@ -29,23 +29,22 @@ class Refund:
 
 def by_order(connection: sa.Connection, order_ids: Iterable[str], *, lock: bool = False) -> dict[str, Payment]:
     """The payments of these orders."""
-    query = sa.select(payments).where(payments.c.order_id.in_(sorted(set(order_ids)))).order_by(payments.c.id)
+    query = sa.select(payments).where(one_of(payments.c.order_id, sorted(set(order_ids)))).order_by(payments.c.id)
     rows = connection.execute(query.with_for_update() if lock else query)
     return {row.order_id: _payment(row) for row in rows}
 
 
 def by_id(connection: sa.Connection, ids: Iterable[str], *, lock: bool = False) -> dict[str, Payment]:
     """These payments."""
-    query = sa.select(payments).where(payments.c.id.in_(sorted(set(ids)))).order_by(payments.c.id)
+    query = sa.select(payments).where(one_of(payments.c.id, sorted(set(ids)))).order_by(payments.c.id)
     rows = connection.execute(query.with_for_update() if lock else query)
     return {row.id: _payment(row) for row in rows}
 
 
 def save(connection: sa.Connection, changed: Sequence[Payment]) -> None:
     """Write payments, new or locked by the caller, as they stand now."""
-    if changed:
-        rows = [{**_members(payment), "status": payment.status.value} for payment in changed]
-        connection.execute(insert_updating(connection, payments, ("order_id",), CHANGING), rows)
+    rows = [{**_members(payment), "status": payment.status.value} for payment in changed]
+    insert_updating(connection, payments, rows, ["order_id"], CHANGING)
 
 
 def claim_due_charges(connection: sa.Connection, now: datetime, *, limit: int, lease: timedelta) -> list[Payment]:
@@ -61,7 +60,7 @@ def claim_due_charges(connection: sa.Connection, now: datetime, *, limit: int, l
     if claimed:
         connection.execute(
             sa.update(payments)
-            .where(payments.c.id.in_([payment.id for payment in claimed]))
+            .where(one_of(payments.c.id, [payment.id for payment in claimed]))
             .values(attempts=payments.c.attempts + 1, next_attempt_at=now + lease)
         )
     return claimed
@@ -136,7 +135,7 @@ def claim_due_refunds(connection: sa.Connection, now: datetime, *, limit: int, l
     if claimed:
         connection.execute(
             sa.update(refunds)
-            .where(refunds.c.id.in_([refund.id for refund in claimed]))
+            .where(one_of(refunds.c.id, [refund.id for refund in claimed]))
             .values(attempts=refunds.c.attempts + 1, next_attempt_at=now + lease)
         )
     return claimed
@@ -172,15 +171,14 @@ def refunds_of(connection: sa.Connection, payment_id: str) -> list[Refund]:
 
 def save_methods(connection: sa.Connection, methods: Sequence[Method], now: datetime) -> None:
     """How these orders are to be paid; the last word counts."""
-    if methods:
-        rows = [{**asdict(method), "created_at": now} for method in methods]
-        changes = ("customer_id", "token", "brand", "last4", "created_at")
-        connection.execute(insert_updating(connection, payment_methods, ("order_id",), changes), rows)
+    rows = {method.order_id: {**asdict(method), "created_at": now} for method in methods}
+    changes = ("customer_id", "token", "brand", "last4", "created_at")
+    insert_updating(connection, payment_methods, list(rows.values()), ["order_id"], changes)
 
 
 def methods_for(connection: sa.Connection, order_ids: Iterable[str]) -> dict[str, Method]:
     """How these orders are to be paid, where that was said."""
-    query = sa.select(payment_methods).where(payment_methods.c.order_id.in_(sorted(set(order_ids))))
+    query = sa.select(payment_methods).where(one_of(payment_methods.c.order_id, sorted(set(order_ids))))
     return {
         row.order_id: Method(row.order_id, row.customer_id, row.token, row.brand, row.last4)
         for row in connection.execute(query)
@@ -204,8 +202,7 @@ def note_webhook(
         "known": known,
         "received_at": now,
     }
-    statement = insert_ignoring(connection, webhook_events).returning(webhook_events.c.event_id)
-    return connection.execute(statement, [row]).one_or_none() is not None
+    return bool(insert_new(connection, webhook_events, [row], ["event_id"]))
 
 
 def _members(payment: Payment) -> dict[str, Any]:

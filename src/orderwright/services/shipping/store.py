@@ -6,30 +6,29 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from orderwright.kernel.database import insert_ignoring
+from orderwright.kernel.rows import insert_ignoring, one_of
 from orderwright.services.shipping.domain import Shipment, ShipmentStatus
 from orderwright.services.shipping.tables import orders, shipments
 
 
 def note_orders(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Remember whose these orders are, and tell shipments that were made before this was known."""
-    connection.execute(insert_ignoring(connection, orders), list(rows))
+    insert_ignoring(connection, orders, rows)
     whose = sa.select(orders.c.customer_id).where(orders.c.order_id == shipments.c.order_id).scalar_subquery()
     ids = [row["order_id"] for row in rows]
-    unknown = sa.update(shipments).where(shipments.c.order_id.in_(ids), shipments.c.customer_id.is_(None))
+    unknown = sa.update(shipments).where(one_of(shipments.c.order_id, ids), shipments.c.customer_id.is_(None))
     connection.execute(unknown.values(customer_id=whose))
 
 
 def known_orders(connection: sa.Connection, order_ids: Iterable[str]) -> dict[str, Any]:
     """What is known of these orders."""
-    query = sa.select(orders).where(orders.c.order_id.in_(sorted(set(order_ids))))
+    query = sa.select(orders).where(one_of(orders.c.order_id, sorted(set(order_ids))))
     return {row.order_id: row for row in connection.execute(query)}
 
 
 def insert(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Make shipments for orders that have none."""
-    if rows:
-        connection.execute(insert_ignoring(connection, shipments), list(rows))
+    insert_ignoring(connection, shipments, rows)
 
 
 def move(
@@ -77,7 +76,7 @@ def listed(
 
 def of_order(order_ids: Sequence[str]) -> sa.ColumnElement[bool]:
     """The shipments of these orders."""
-    return shipments.c.order_id.in_(order_ids)
+    return one_of(shipments.c.order_id, order_ids)
 
 
 def of_id(shipment_id: str) -> sa.ColumnElement[bool]:

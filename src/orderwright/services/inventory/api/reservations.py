@@ -44,7 +44,7 @@ async def post_reservation(
     async def answer_for(reservation_id: str) -> Answer:
         return json_answer(201, reservation_view(await _reservation(desk, reservation_id)))
 
-    return await finish(desk.units, claim, await desk.intake.submit(wish, claim), answer_for)
+    return await finish(desk.intake, claim, await desk.intake.submit(wish, claim), answer_for)
 
 
 @router.get("/reservations", summary="The reservation of an order")

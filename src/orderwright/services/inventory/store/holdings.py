@@ -9,6 +9,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from orderwright.kernel.rows import insert as insert_rows
+from orderwright.kernel.rows import one_of
 from orderwright.services.inventory.domain import Reservation, ReservationKind, ReservationStatus, Take
 from orderwright.services.inventory.tables import reservation_lines, reservations
 
@@ -17,8 +19,9 @@ def insert(connection: sa.Connection, new: Sequence[Reservation]) -> None:
     """Write new reservations with their lines."""
     if not new:
         return
-    connection.execute(
-        sa.insert(reservations),
+    insert_rows(
+        connection,
+        reservations,
         [
             {
                 "id": r.id,
@@ -40,8 +43,9 @@ def insert(connection: sa.Connection, new: Sequence[Reservation]) -> None:
 def _insert_lines(connection: sa.Connection, lines: Sequence[tuple[str, Take]]) -> None:
     """Write the lines of reservations that have none yet."""
     if lines:
-        connection.execute(
-            sa.insert(reservation_lines),
+        insert_rows(
+            connection,
+            reservation_lines,
             [
                 {
                     "reservation_id": id_,
@@ -57,7 +61,9 @@ def _insert_lines(connection: sa.Connection, lines: Sequence[tuple[str, Take]]) 
 def replace_lines(connection: sa.Connection, changed: Mapping[str, Sequence[Take]]) -> None:
     """Give reservations, by their ids, other lines."""
     if changed:
-        connection.execute(sa.delete(reservation_lines).where(reservation_lines.c.reservation_id.in_(sorted(changed))))
+        connection.execute(
+            sa.delete(reservation_lines).where(one_of(reservation_lines.c.reservation_id, sorted(changed)))
+        )
         _insert_lines(connection, [(id_, take) for id_, takes in changed.items() for take in takes])
 
 
@@ -73,7 +79,7 @@ def set_status(
     if ids:
         connection.execute(
             sa.update(reservations)
-            .where(reservations.c.id.in_(ids))
+            .where(one_of(reservations.c.id, ids))
             .values(status=status.value, updated_at=now, **({"reason": reason} if reason else {}))
         )
 
@@ -88,7 +94,9 @@ def set_expiry(connection: sa.Connection, reservation_id: str, expires_at: datet
 def by_order(connection: sa.Connection, order_ids: Iterable[str], *, lock: bool = False) -> dict[str, Reservation]:
     """The reservations of these orders."""
     query = (
-        sa.select(reservations).where(reservations.c.order_id.in_(sorted(set(order_ids)))).order_by(reservations.c.id)
+        sa.select(reservations)
+        .where(one_of(reservations.c.order_id, sorted(set(order_ids))))
+        .order_by(reservations.c.id)
     )
     found = _with_lines(connection, connection.execute(query.with_for_update() if lock else query).all())
     return {r.order_id: r for r in found if r.order_id is not None}
@@ -112,7 +120,7 @@ def soft_of(connection: sa.Connection, owners: Iterable[str]) -> list[Reservatio
     query = (
         sa.select(reservations)
         .where(
-            reservations.c.owner.in_(sorted(set(owners))),
+            one_of(reservations.c.owner, sorted(set(owners))),
             reservations.c.kind == ReservationKind.CART.value,
             reservations.c.status == ReservationStatus.RESERVED.value,
         )
@@ -137,7 +145,7 @@ def expired(connection: sa.Connection, now: datetime, *, limit: int) -> list[Res
 def _with_lines(connection: sa.Connection, rows: Sequence[Any]) -> list[Reservation]:
     lines: dict[str, list[Take]] = {row.id: [] for row in rows}
     if lines:
-        query = sa.select(reservation_lines).where(reservation_lines.c.reservation_id.in_(list(lines)))
+        query = sa.select(reservation_lines).where(one_of(reservation_lines.c.reservation_id, list(lines)))
         for row in connection.execute(query.order_by(reservation_lines.c.product_id, reservation_lines.c.warehouse_id)):
             lines[row.reservation_id].append(Take(row.product_id, row.warehouse_id, row.quantity))
     return [

@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from orderwright.kernel.database import insert_ignoring, insert_updating
+from orderwright.kernel.rows import insert_ignoring, insert_updating, one_of
 from orderwright.services.inventory.domain import Levels, Product
 from orderwright.services.inventory.tables import products, stock, warehouses
 
@@ -24,7 +24,7 @@ def available(connection: sa.Connection, product_ids: Iterable[str], *, lock: bo
         )
         .join(warehouses, warehouses.c.id == stock.c.warehouse_id)
         .join(products, products.c.product_id == stock.c.product_id)
-        .where(stock.c.product_id.in_(sorted(set(product_ids))), warehouses.c.active, sa.not_(products.c.deleted))
+        .where(one_of(stock.c.product_id, sorted(set(product_ids))), warehouses.c.active, sa.not_(products.c.deleted))
         .order_by(stock.c.product_id, stock.c.warehouse_id)
     )
     found = Levels()
@@ -37,13 +37,13 @@ def available(connection: sa.Connection, product_ids: Iterable[str], *, lock: bo
 def by_product(connection: sa.Connection, product_ids: Sequence[str]) -> dict[str, list[Any]]:
     """The stock rows of products, with whether their warehouse is open; a known product without stock has none."""
     known = connection.execute(
-        sa.select(products.c.product_id).where(products.c.product_id.in_(product_ids), sa.not_(products.c.deleted))
+        sa.select(products.c.product_id).where(one_of(products.c.product_id, product_ids), sa.not_(products.c.deleted))
     ).scalars()
     found: dict[str, list[Any]] = {product_id: [] for product_id in sorted(known)}
     query = (
         sa.select(stock, warehouses.c.active)
         .join(warehouses, warehouses.c.id == stock.c.warehouse_id)
-        .where(stock.c.product_id.in_(list(found)))
+        .where(one_of(stock.c.product_id, list(found)))
         .order_by(warehouses.c.priority, warehouses.c.id)
     )
     for row in connection.execute(query):
@@ -55,7 +55,7 @@ def in_warehouse(connection: sa.Connection, product_ids: Iterable[str], warehous
     """The stock rows of products in one warehouse, by product, locked."""
     query = (
         sa.select(stock)
-        .where(stock.c.product_id.in_(sorted(set(product_ids))), stock.c.warehouse_id == warehouse_id)
+        .where(one_of(stock.c.product_id, sorted(set(product_ids))), stock.c.warehouse_id == warehouse_id)
         .order_by(stock.c.product_id)
         .with_for_update()
     )
@@ -74,7 +74,7 @@ def known_products(connection: sa.Connection, ids: Iterable[str]) -> dict[str, P
     """What is known of these products, locked; also of the deleted ones."""
     query = (
         sa.select(products)
-        .where(products.c.product_id.in_(sorted(set(ids))))
+        .where(one_of(products.c.product_id, sorted(set(ids))))
         .order_by(products.c.product_id)
         .with_for_update()
     )
@@ -87,7 +87,6 @@ def known_products(connection: sa.Connection, ids: Iterable[str]) -> dict[str, P
 def save_products(connection: sa.Connection, changed: Sequence[Product]) -> None:
     """Write products as they are known now."""
     if changed:
-        statement = insert_updating(connection, products, ("product_id",), ("name", "deleted", "catalog_time"))
         rows = [
             {
                 "product_id": product.product_id,
@@ -99,7 +98,7 @@ def save_products(connection: sa.Connection, changed: Sequence[Product]) -> None
             }
             for product in sorted(changed, key=lambda product: product.product_id)
         ]
-        connection.execute(statement, rows)
+        insert_updating(connection, products, rows, ["product_id"], ["name", "deleted", "catalog_time"])
 
 
 def open_stock(connection: sa.Connection, product_ids: Iterable[str], warehouse_id: str) -> None:
@@ -116,8 +115,7 @@ def open_stock(connection: sa.Connection, product_ids: Iterable[str], warehouse_
         }
         for product_id in sorted(set(product_ids))
     ]
-    if rows:
-        connection.execute(insert_ignoring(connection, stock), rows)
+    insert_ignoring(connection, stock, rows)
 
 
 def take_dirty(connection: sa.Connection, *, limit: int) -> dict[str, int]:

@@ -5,52 +5,47 @@ Invariant: a statement that would take what is not there changes nothing, and `a
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from orderwright.kernel.rows import change, one_of
 from orderwright.services.inventory.domain import StockMoved, Take
 from orderwright.services.inventory.tables import products, stock
 
 Moves = Mapping[tuple[str, str], int]
 """How many, by (product, warehouse)."""
 
-_KEY = (stock.c.product_id == sa.bindparam("p")) & (stock.c.warehouse_id == sa.bindparam("w"))
-_N = sa.bindparam("n", type_=sa.BigInteger)
 
-RESERVE = sa.update(stock).where(_KEY, stock.c.on_hand - stock.c.reserved >= _N).values(reserved=stock.c.reserved + _N)
-RELEASE = sa.update(stock).where(_KEY, stock.c.reserved >= _N).values(reserved=stock.c.reserved - _N)
-DEDUCT = (
-    sa.update(stock)
-    .where(_KEY, stock.c.reserved >= _N)
-    .values(on_hand=stock.c.on_hand - _N, reserved=stock.c.reserved - _N, sold=stock.c.sold + _N)
-)
-DEDUCT_FREE = (
-    sa.update(stock)
-    .where(_KEY, stock.c.on_hand - stock.c.reserved >= _N)
-    .values(on_hand=stock.c.on_hand - _N, sold=stock.c.sold + _N)
-)
-RESTOCK = sa.update(stock).where(_KEY).values(on_hand=stock.c.on_hand + _N, returned=stock.c.returned + _N)
-RECEIVE = (
-    sa.update(stock)
-    .where(_KEY, stock.c.on_hand + _N >= stock.c.reserved)
-    .values(on_hand=stock.c.on_hand + _N, received=stock.c.received + _N)
-)
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What becomes of a row of stock, and when it may; `given.n` is how many."""
+
+    sets: str
+    where: str
 
 
-def apply(connection: sa.Connection, statement: sa.Update, moves: Moves) -> None:
+RESERVE = Move("reserved = reserved + given.n", "on_hand - reserved >= given.n")
+RELEASE = Move("reserved = reserved - given.n", "reserved >= given.n")
+DEDUCT = Move(
+    "on_hand = on_hand - given.n, reserved = reserved - given.n, sold = sold + given.n", "reserved >= given.n"
+)
+DEDUCT_FREE = Move("on_hand = on_hand - given.n, sold = sold + given.n", "on_hand - reserved >= given.n")
+RESTOCK = Move("on_hand = on_hand + given.n, returned = returned + given.n", "true")
+RECEIVE = Move("on_hand = on_hand + given.n, received = received + given.n", "on_hand + given.n >= reserved")
+
+
+def apply(connection: sa.Connection, move: Move, moves: Moves) -> None:
     """Carry out one conditional change for each (product, warehouse). StockMoved when not every one of them held."""
     changes = sorted((place, n) for place, n in moves.items() if n)
-    rows = [{"p": product, "w": warehouse, "n": n} for (product, warehouse), n in changes]
+    rows = [{"product_id": product, "warehouse_id": warehouse, "n": n} for (product, warehouse), n in changes]
     if not rows:
         return
-    if connection.dialect.supports_sane_multi_rowcount:
-        done = connection.execute(statement, rows).rowcount
-    else:
-        done = sum(connection.execute(statement, row).rowcount for row in rows)
+    done = change(connection, stock, rows, ["product_id", "warehouse_id"], move.sets, move.where)
     if done != len(rows):
         raise StockMoved("What was to be moved is not there any more")
     # What was set aside and leaves was not available before either: there is nothing to tell.
-    if statement is not DEDUCT:
+    if move is not DEDUCT:
         mark_dirty(connection, {product for (product, _), _ in changes})
 
 
@@ -67,5 +62,5 @@ def mark_dirty(connection: sa.Connection, product_ids: Iterable[str]) -> None:
 
     Also of those that are marked: whoever is telling them just now may have read the level before this change.
     """
-    chosen = products.c.product_id.in_(sorted(product_ids))
+    chosen = one_of(products.c.product_id, sorted(product_ids))
     connection.execute(sa.update(products).where(chosen).values(dirty=True))

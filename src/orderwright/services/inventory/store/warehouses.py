@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from orderwright.kernel.database import insert_ignoring
+from orderwright.kernel.rows import insert_new
 from orderwright.services.inventory.tables import products, stock, warehouses
 
 
@@ -21,8 +21,7 @@ def by_id(connection: sa.Connection, warehouse_id: str) -> Any | None:
 
 def insert(connection: sa.Connection, row: Mapping[str, Any]) -> bool:
     """Open a warehouse; answers whether there was none of that id."""
-    statement = insert_ignoring(connection, warehouses).returning(warehouses.c.id)
-    return connection.execute(statement, [dict(row)]).one_or_none() is not None
+    return bool(insert_new(connection, warehouses, [row], ["id"]))
 
 
 def update(connection: sa.Connection, warehouse_id: str, changes: Mapping[str, Any]) -> None:

@@ -1,9 +1,9 @@
 """What the order service's endpoints work with, and the questions that they all ask."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-import sqlalchemy as sa
 from fastapi import Depends, Request
 
 from orderwright.kernel.auth import AnyCaller, Caller
@@ -36,10 +36,11 @@ class OrderDesk:
     saga: OrderSaga
     intake: Intake[NewOrder, str]
     wishes: Gathered[PaymentWish, None]
+    orders: Gathered[str, Order | None]
 
     async def order(self, order_id: str) -> Order:
         """The order of that id. NotFound when there is none."""
-        found = await self.kit.units.read(lambda connection: _load(connection, order_id))
+        found = await self.orders.submit(order_id) if is_uuid(order_id) else None
         if found is None:
             raise NotFound(f"There is no order {order_id}" if is_uuid(order_id) else "There is no such order")
         return found
@@ -52,8 +53,10 @@ class OrderDesk:
         return order
 
 
-def _load(connection: sa.Connection, order_id: str) -> Order | None:
-    return store.load(connection, [order_id]).get(order_id) if is_uuid(order_id) else None
+async def load_orders(kit: Kit, order_ids: Sequence[str]) -> list[Order | None]:
+    """The orders of these ids, for all who ask at the same moment."""
+    found = await kit.units.read(lambda connection: store.load(connection, sorted(set(order_ids))))
+    return [found.get(order_id) for order_id in order_ids]
 
 
 async def _desk(request: Request) -> OrderDesk:

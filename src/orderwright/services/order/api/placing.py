@@ -63,7 +63,7 @@ async def place_order(
                 placed = await desk.order(order_id)
             return _answer(placed)
 
-        return await finish(desk.kit.units, claim, outcome, answer_for)
+        return await finish(desk.intake, claim, outcome, answer_for)
 
 
 def _wanted(body: OrderBody, caller: Caller, desk: OrderDesk) -> NewOrder:

@@ -64,7 +64,7 @@ async def pay(
             payment = await desk.cashier.charge(payment, timeout_s=desk.settings.charge_timeout_s) or payment
         return _answer(payment)
 
-    return await finish(desk.kit.units, claim, await desk.intake.submit(command, claim), answer_for)
+    return await finish(desk.intake, claim, await desk.intake.submit(command, claim), answer_for)
 
 
 @router.post("/payment-methods", summary="Say how orders are to be paid (services)", tags=["services"])

@@ -18,9 +18,10 @@ import sqlalchemy as sa
 
 from orderwright.kernel.batching import Gathered
 from orderwright.kernel.columns import Instant
-from orderwright.kernel.database import Database, insert_ignoring, open_database, wait_for_other_migrations
+from orderwright.kernel.database import Database, open_database, wait_for_other_migrations
 from orderwright.kernel.errors import Invalid, Unauthenticated
 from orderwright.kernel.manifest import Kit
+from orderwright.kernel.rows import insert_ignoring, one_of
 from orderwright.services.payment.domain import Card
 from orderwright.services.payment.providers import (
     Captured,
@@ -150,7 +151,7 @@ class Sandbox:
 
         def enter(connection: sa.Connection) -> None:
             row = {"key": key, "charge_key": charge_key, "amount_minor": amount_minor, "at": now}
-            connection.execute(insert_ignoring(connection, refunds), [row])
+            insert_ignoring(connection, refunds, [row])
             back = sa.select(sa.func.sum(refunds.c.amount_minor)).where(refunds.c.charge_key == charge_key)
             taken = sa.select(charges.c.amount_minor).where(charges.c.key == charge_key, charges.c.outcome == CAPTURED)
             if (connection.execute(back).scalar() or 0) > (connection.execute(taken).scalar() or 0):
@@ -189,8 +190,8 @@ class Sandbox:
         keys = [entry["key"] for entry in entries]
 
         def enter(connection: sa.Connection) -> dict[str, Outcome]:
-            connection.execute(insert_ignoring(connection, charges), list(entries))
-            rows = connection.execute(sa.select(charges).where(charges.c.key.in_(keys)))
+            insert_ignoring(connection, charges, entries)
+            rows = connection.execute(sa.select(charges).where(one_of(charges.c.key, keys)))
             return {row.key: _outcome(row) for row in rows}
 
         entered = await self._books.write(enter)
