@@ -6,8 +6,9 @@ import pytest
 from playwright.async_api import expect
 
 from orderwright import __version__
+from orderwright.kernel.platform import GATEWAY
 from tests.browser import visit
-from tests.shop import GATEWAY, open_shop
+from tests.shop import open_shop
 
 
 @pytest.mark.parametrize(("service", "operation"), [(GATEWAY, "/api/v1/products"), ("catalog", "/products")])
