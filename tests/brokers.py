@@ -6,18 +6,16 @@ there: `?prefix=` stands before each topic, group and queue.
 
 import secrets
 from collections.abc import Iterable
-from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import pytest
 
 from tests.databases import needed
-from tools.backends.__main__ import servers
+from tools.backends.__main__ import chosen_folder, servers
 from tools.backends.server import Server
 
 BROKERS = ("memory",)
 SERVER_OF = {"redis": "Redis", "rabbitmq": "RabbitMQ", "kafka": "Kafka"}
-FOLDER = Path(__file__).parents[1] / ".backends"
 
 
 def broker_url(kind: str, **options: str) -> str:
@@ -37,6 +35,7 @@ def own_server(kind: str) -> Server:
     """The server itself, to be restarted; skips where it was not `make backends` without an engine that started it."""
     name = SERVER_OF.get(kind, "PostgreSQL")
     needed(name)
-    if not (FOLDER / "ports.json").exists():
-        pytest.skip(f"{name} was not started from this folder, so it is not ours to restart")
-    return servers(FOLDER)[kind]
+    folder = chosen_folder()
+    if not (folder / "ports.json").exists():
+        pytest.skip(f"{name} was not started by this checkout, so it is not ours to restart")
+    return servers(folder)[kind]

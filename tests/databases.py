@@ -1,7 +1,7 @@
 """Which databases tests run on: a folder of SQLite files, and a PostgreSQL where one was found.
 
-PostgreSQL is found by the environment (ORDERWRIGHT_TEST_POSTGRES_URL) or by `make backends`. Every test gets databases
-of its own there, which are dropped when it is over.
+PostgreSQL is found by the environment (ORDERWRIGHT_TEST_POSTGRES_URL) or where `make backends` started it. Every test
+gets databases of its own there, which are dropped when it is over.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from tools.backends.__main__ import urls_of
+from tools.backends.__main__ import chosen_folder, urls_of
 
 SERVERS = {
     "PostgreSQL": "ORDERWRIGHT_TEST_POSTGRES_URL",
@@ -31,7 +31,7 @@ REQUIRED = "ORDERWRIGHT_TEST_REQUIRED"
 def url_of(server: str) -> str | None:
     """Where a server is; None when there is none."""
     name = SERVERS[server]
-    return os.environ.get(name) or urls_of(Path(__file__).parents[1] / ".backends").get(name)
+    return os.environ.get(name) or urls_of(chosen_folder()).get(name)
 
 
 def needed(server: str) -> str:

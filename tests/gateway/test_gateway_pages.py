@@ -87,7 +87,8 @@ async def test_the_first_page_leads_on() -> None:
 async def test_the_docs_show_the_document_of_the_whole() -> None:
     got = await GatewayBench().call("GET", "/docs", caller=None)
     assert (got.status, got.header("content-type")) == (200, "text/html; charset=utf-8")
-    assert b"url: '/openapi.json'" in got.body
+    start = await GatewayBench().call("GET", "/docs/start.js", caller=None)
+    assert (b'src="docs/start.js"' in got.body, b'url: "openapi.json"' in start.body) == (True, True)
 
 
 async def test_counters_are_there_for_prometheus() -> None:

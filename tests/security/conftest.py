@@ -16,6 +16,7 @@ def no_limits() -> Iterator[None]:
         patch.setenv("ORDERWRIGHT_IDENTITY_ARGON2_TIME_COST", "1")
         for name in ("CALLER", "ADDRESS", "LOGIN"):
             patch.setenv(f"ORDERWRIGHT_GATEWAY_{name}_PER_MINUTE", "0")
+        patch.setenv("ORDERWRIGHT_ORDER_ANSWER_WAIT_S", "8")
         yield
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -18,8 +19,10 @@ KINDS: dict[str, type[Server]] = {
     "rabbitmq": RabbitMq,
     "kafka": Kafka,
 }
-DEFAULT_FOLDER = Path(".backends")
-COMPOSE = Path(__file__).parents[2] / "deploy" / "backends.yaml"
+CHECKOUT = Path(__file__).parents[2]
+FOLDER_VARIABLE = "ORDERWRIGHT_TEST_BACKENDS"
+"""Says in which folder servers are, to tests as well."""
+COMPOSE = CHECKOUT / "deploy" / "backends.yaml"
 COMPOSE_URLS = {
     "ORDERWRIGHT_TEST_POSTGRES_URL": "postgresql://orderwright@127.0.0.1:25432/postgres",
     "ORDERWRIGHT_TEST_PGBOUNCER_URL": "postgresql://orderwright@127.0.0.1:26432/postgres",
@@ -27,6 +30,11 @@ COMPOSE_URLS = {
     "ORDERWRIGHT_TEST_RABBITMQ_URL": "amqp://orderwright:orderwright@127.0.0.1:25672/",
     "ORDERWRIGHT_TEST_KAFKA_URL": "kafka://127.0.0.1:29092",
 }
+
+
+def chosen_folder() -> Path:
+    """Where servers are started and looked for: what the environment says, or .backends in the checkout."""
+    return Path(os.environ.get(FOLDER_VARIABLE) or CHECKOUT / ".backends")
 
 
 def servers(folder: Path) -> dict[str, Server]:
@@ -43,7 +51,7 @@ def servers(folder: Path) -> dict[str, Server]:
     return made
 
 
-def urls_of(folder: Path = DEFAULT_FOLDER) -> dict[str, str]:
+def urls_of(folder: Path) -> dict[str, str]:
     """What clients connect to, of the servers that run there now."""
     try:
         known: dict[str, str] = json.loads((folder / "urls.json").read_text())
@@ -92,7 +100,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.backends", description="Real servers for tests")
     parser.add_argument("action", choices=["up", "down", "status", "restart"])
     parser.add_argument("names", nargs="*", choices=[*KINDS, []])
-    parser.add_argument("--folder", type=Path, default=DEFAULT_FOLDER)
+    parser.add_argument("--folder", type=Path, default=chosen_folder())
     parser.add_argument("--require", action="store_true", help="fail when one is not to be had on this machine")
     chosen = parser.parse_args()
     try:

@@ -9,13 +9,12 @@ from collections.abc import Mapping
 
 import msgspec
 from fastapi import FastAPI, Response
-from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse
 
 from orderwright import __version__
 from orderwright.gateway.document import WholeDocument
 from orderwright.gateway.routes import API, SERVICES
 from orderwright.kernel.clock import Clock
+from orderwright.kernel.docpage import add_doc_page
 from orderwright.kernel.errors import Unavailable
 from orderwright.kernel.health import health_router
 from orderwright.kernel.manifest import Ping
@@ -43,15 +42,12 @@ def make_pages(peers: Peers, clock: Clock, metrics: Metrics) -> FastAPI:
     async def document() -> Response:
         return Response(await whole.encoded(), media_type="application/json")
 
-    async def docs() -> HTMLResponse:
-        return get_swagger_ui_html(openapi_url="/openapi.json", title="orderwright")
-
     async def index() -> dict[str, str]:
         return {"name": "orderwright", "version": __version__, "api": API, "docs": "/docs", "openapi": "/openapi.json"}
 
     pages.add_api_route("/openapi.json", document)
     pages.add_api_route(f"{API}/openapi.json", document)
-    pages.add_api_route("/docs", docs)
+    add_doc_page(pages, "orderwright")
     pages.add_api_route("/", index)
     return pages
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 from orderwright.kernel import exactjson, idempotency, openapi
 from orderwright.kernel.auth import Caller
 from orderwright.kernel.batching import Done, Intake
+from orderwright.kernel.docpage import add_doc_page
 from orderwright.kernel.errors import BusinessError, Invalid, Malformed, UnsupportedMedia
 from orderwright.kernel.idempotency import Answer, Claim, Fresh, Resume
 from orderwright.kernel.problems import MEDIA_TYPE, add_problem_handlers, of_business_error
@@ -170,7 +171,10 @@ async def finish(
 
 def create_app(title: str, description: str, *, routers: Sequence[Any], version: str) -> FastAPI:
     """A FastAPI application with the platform's error answers and documents."""
-    app = FastAPI(title=title, description=description, version=version, redirect_slashes=False)
+    app = FastAPI(
+        title=title, description=description, version=version, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
+    add_doc_page(app, title)
     add_problem_handlers(app, lambda path: openapi.methods_of(app, path))
     for router in routers:
         app.include_router(router)

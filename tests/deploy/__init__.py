@@ -1,0 +1,1 @@
+"""What is delivered besides the code: the image, the compose files and what they say of settings and servers."""
