@@ -9,10 +9,10 @@ import asyncio
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from orderwright.gateway.admission import Address
 from orderwright.gateway.headers import inward, outward
 from orderwright.gateway.routes import API, READING, Route
 from orderwright.kernel import context
+from orderwright.kernel.addresses import Address
 from orderwright.kernel.errors import Unavailable
 from orderwright.kernel.peers import Peers
 from orderwright.kernel.resilience import Breaker, BreakerState
