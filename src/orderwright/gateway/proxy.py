@@ -14,6 +14,7 @@ from orderwright.gateway.routes import API, READING, Route
 from orderwright.kernel import context
 from orderwright.kernel.addresses import Address
 from orderwright.kernel.errors import Unavailable
+from orderwright.kernel.httppeer import whole_body
 from orderwright.kernel.peers import Peers
 from orderwright.kernel.resilience import Breaker, BreakerState
 
@@ -29,7 +30,7 @@ class Proxy:
 
     async def forward(self, route: Route, scope: Scope, receive: Receive, send: Send, address: Address) -> None:
         """Have the route's service answer. Unavailable when it does not, and nothing has been answered yet."""
-        body = await _whole_body(receive)
+        body = await whole_body(receive)
         if body is None:
             return
         app, breaker = self._peers.app(route.service), self._peers.breaker(route.service)
@@ -154,18 +155,6 @@ class _Attempt:
     def _wait_until(self, deadline_s: float | None) -> None:
         if not self._patience.expired():
             self._patience.reschedule(deadline_s)
-
-
-async def _whole_body(receive: Receive) -> bytes | None:
-    """The request's body, which the edge keeps small; None when the client went away before all of it had come."""
-    pieces: list[bytes] = []
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        pieces.append(message.get("body", b""))
-        if not message.get("more_body", False):
-            return b"".join(pieces)
 
 
 def _replayed(body: bytes, then: Receive) -> Receive:

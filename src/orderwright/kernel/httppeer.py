@@ -40,12 +40,15 @@ class HttpPeer:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = await whole_body(receive)
+        if body is None:
+            return
         url = httpx2.URL(scope["raw_path"].decode()).copy_with(query=scope["query_string"] or None)
         request = self._client.build_request(
             scope["method"],
             url,
             headers=[(name, value) for name, value in scope["headers"] if name.lower() not in HOP_BY_HOP],
-            content=await _whole_body(receive),
+            content=body,
         )
         try:
             response = await self._client.send(request, stream=True)
@@ -64,13 +67,16 @@ class HttpPeer:
         await self._client.aclose()
 
 
-async def _whole_body(receive: Receive) -> bytes:
-    chunks: list[bytes] = []
+async def whole_body(receive: Receive) -> bytes | None:
+    """A request's body, which the edge keeps small; None when the client went away before all of it had come."""
+    pieces: list[bytes] = []
     while True:
         message = await receive()
-        chunks.append(message.get("body", b""))
+        if message["type"] == "http.disconnect":
+            return None
+        pieces.append(message.get("body", b""))
         if not message.get("more_body", False):
-            return b"".join(chunks)
+            return b"".join(pieces)
 
 
 def _start(response: httpx2.Response) -> Message:
