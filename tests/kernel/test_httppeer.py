@@ -1,12 +1,16 @@
 """A service behind sockets: what is passed on, and what is not."""
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 from starlette.types import Message
 
+from orderwright.kernel.clock import FrozenClock
 from orderwright.kernel.httppeer import HttpPeer
+from orderwright.kernel.ids import SeededIds
 from orderwright.kernel.server import Door
+from orderwright.kernel.telemetry import Metrics
 from tests.gateway.bench import SmallService
 
 
@@ -18,7 +22,7 @@ def scope_of(method: str, path: str, **headers: str) -> dict[str, Any]:
 
 async def test_an_upload_that_was_broken_off_is_not_passed_on() -> None:
     service, sent = SmallService("order"), list[Message]()
-    messages = iter(
+    messages: Iterator[Message] = iter(
         [{"type": "http.request", "body": b'{"half":', "more_body": True}, {"type": "http.disconnect"}],
     )
 
@@ -30,7 +34,7 @@ async def test_an_upload_that_was_broken_off_is_not_passed_on() -> None:
 
     door = Door("order", service.app, "127.0.0.1", 0, stop_timeout_s=1)
     await door.open()
-    peer = HttpPeer("order", door.address)
+    peer = HttpPeer("order", door.address, clock=FrozenClock(), ids=SeededIds(), metrics=Metrics())
     async with asyncio.timeout(5):
         await peer(scope_of("POST", "/orders"), receive, send)
     await peer.close()

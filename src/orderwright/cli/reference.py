@@ -107,6 +107,8 @@ def settings_document() -> str:
         "|---|---|---|",
         "| `ORDERWRIGHT_<SERVICE>_PORT`, `_HOST` | see the ports | where a service, or the gateway, listens |",
         "| `ORDERWRIGHT_<SERVICE>_URL` | `http://127.0.0.1:<port>` | where a service is that runs elsewhere |",
+        "",
+        "Several replicas of a service: their URLs, with commas between, or that of a name that has several addresses.",
     ]
     return "\n".join(lines) + "\n"
 
