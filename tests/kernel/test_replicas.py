@@ -24,7 +24,7 @@ async def test_who_is_busy_gets_less() -> None:
         slow, quick = fleet.machines
         slow.mood = Mood.SLOW
         stuck = [asyncio.create_task(fleet.ask("POST")) for _ in range(6)]
-        await until(lambda: len(slow.heard) + len(quick.heard) == 6)
+        await until(lambda: len(slow.heard) + len(quick.heard) == 6 and fleet.peer.replicas.known[1].outstanding == 0)
         before = len(slow.heard)
         for _ in range(20):
             await fleet.ask()
