@@ -5,11 +5,9 @@ A `Machine` speaks HTTP by itself, so that it can also break off, hang, or close
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
-
-import msgspec
 
 from orderwright.kernel.addressing import LookUp, look_up
 from orderwright.kernel.clock import FrozenClock
@@ -33,6 +31,7 @@ class Mood(StrEnum):
     RESETTING = "breaks the connection off when it was asked, and says that it is ready"
     SLOW = "does not answer requests, and says that it is ready"
     HANGING = "does not answer at all"
+    CLOSING_OLD = "closes a connection that served before, when it is asked on it"
     HALVING = "breaks off in the middle of its answers"
 
 
@@ -43,11 +42,15 @@ class Machine:
         self.mood = Mood.WELL
         self.heard: list[str] = []
         """Method and path of each request, beside those that ask how it is."""
-        self.checks = 0
+        self.hosts: list[str] = []
+        """The Host of each."""
         self.connections = 0
+        """How many were ever made, beside those for checks."""
         self.host, self.port = "127.0.0.1", 0
         self._lines: dict[asyncio.StreamWriter, asyncio.Task[Any] | None] = {}
         self._killed = asyncio.Event()
+        self._goes_on = asyncio.Event()
+        self._goes_on.set()
         self._server: asyncio.Server | None = None
 
     async def open(self, host: str = "127.0.0.1", port: int = 0) -> None:
@@ -61,6 +64,7 @@ class Machine:
         if self._server is not None:
             self._server.close()
             self._killed.set()
+            self.go_on()
             tasks = [task for task in self._lines.values() if task is not None]
             for writer in self._lines:
                 writer.transport.abort()
@@ -74,69 +78,91 @@ class Machine:
         for writer in self._lines:
             writer.close()
 
+    def pause(self) -> None:
+        """Answer nobody until `go_on`."""
+        self._goes_on.clear()
+
+    def go_on(self) -> None:
+        """Answer again, also those who wait."""
+        self._goes_on.set()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether anybody is connected."""
+        return bool(self._lines)
+
     @property
     def url(self) -> str:
         """Where it listens."""
         return f"http://{self.host}:{self.port}"
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
         self._lines[writer] = asyncio.current_task()
+        served = 0
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while not writer.is_closing():
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
-                length = [line for line in head.lower().split("\r\n") if line.startswith("content-length:")]
-                await reader.readexactly(int(length[0].partition(":")[2]) if length else 0)
+                headers = dict(line.lower().split(": ", 1) for line in head.split("\r\n")[1:] if line)
+                await reader.readexactly(int(headers.get("content-length", "0")))
                 method, path, _ = head.split(" ", 2)
-                await self._answer(method, path, writer)
+                if path == "/ready":
+                    await self._say_how_it_is(writer)
+                    continue
+                self.heard.append(f"{method} {path}")
+                self.hosts.append(headers["host"])
+                self.connections += not served
+                await self._answer(writer, served)
+                served += 1
         self._lines.pop(writer)
         writer.close()
 
-    async def _answer(self, method: str, path: str, writer: asyncio.StreamWriter) -> None:
-        is_check = path == "/ready"
-        self.checks += is_check
-        if not is_check:
-            self.heard.append(f"{method} {path}")
-        if self.mood is Mood.HANGING or (self.mood is Mood.SLOW and not is_check):
+    async def _say_how_it_is(self, writer: asyncio.StreamWriter) -> None:
+        if self.mood is Mood.HANGING:
             await self._killed.wait()
-            return
-        if self.mood is Mood.RESETTING and not is_check:
+        else:
+            writer.write(HTTP.format(503 if self.mood is Mood.NOT_READY else 200, 0).encode())
+
+    async def _answer(self, writer: asyncio.StreamWriter, served: int) -> None:
+        await self._goes_on.wait()
+        if self.mood in {Mood.HANGING, Mood.SLOW}:
+            await self._killed.wait()
+        elif self.mood is Mood.RESETTING:
             writer.transport.abort()
-            return
-        status = {Mood.FAILING: 500, Mood.NOT_READY: 503, Mood.BUSY: 503}.get(self.mood, 200)
-        body = msgspec.json.encode({"port": self.port, "host": self.host})
-        writer.write(HTTP.format(200 if is_check and self.mood is not Mood.NOT_READY else status, len(body)).encode())
-        if self.mood is Mood.HALVING and not is_check:
-            writer.write(body[:3])
+        elif self.mood is Mood.CLOSING_OLD and served:
+            writer.close()
+        else:
+            status = {Mood.FAILING: 500, Mood.NOT_READY: 503, Mood.BUSY: 503}.get(self.mood, 200)
+            writer.write(HTTP.format(status, 4).encode() + (b"fo" if self.mood is Mood.HALVING else b"four"))
             await writer.drain()
-            writer.transport.abort()
-            return
-        writer.write(body)
-        await writer.drain()
+            if self.mood is Mood.HALVING:
+                writer.close()
 
 
 class Fleet:
-    """A service of several machines, and a peer that leads to them."""
+    """A service of several machines, and a peer that leads to them: by their addresses, or by a name at one port."""
 
-    def __init__(self, count: int, *, addresses: str | None = None, look_up: LookUp = look_up) -> None:
-        self.machines = [Machine() for _ in range(count)]
+    def __init__(self, hosts: int | Sequence[str], *, name: str | None = None, look_up: LookUp = look_up) -> None:
+        self._hosts = ["127.0.0.1"] * hosts if isinstance(hosts, int) else hosts
+        self.machines = [Machine() for _ in self._hosts]
         self.clock = FrozenClock()
+        self.ids = SeededIds()
         self.metrics = Metrics()
-        self._addresses = addresses
+        self._name = name
         self._look_up = look_up
 
     @contextlib.asynccontextmanager
     async def running(self, patience: Patience = PATIENCE) -> AsyncIterator["Fleet"]:
         """All machines listen."""
         async with asyncio.timeout(20), contextlib.AsyncExitStack() as stack:
-            for machine in self.machines:
-                await machine.open()
+            for host, machine in zip(self._hosts, self.machines, strict=True):
+                await machine.open(host, self.machines[0].port if self._name else 0)
                 stack.push_async_callback(machine.kill)
+            addresses = ",".join(machine.url for machine in self.machines)
             self.peer = HttpPeer(
                 "order",
-                self._addresses or ",".join(machine.url for machine in self.machines),
+                addresses if self._name is None else f"http://{self._name}:{self.machines[0].port}",
                 clock=self.clock,
-                ids=SeededIds(),
+                ids=self.ids,
                 metrics=self.metrics,
                 look_up=self._look_up,
                 patience=patience,
@@ -145,11 +171,10 @@ class Fleet:
             yield self
 
     async def ask(
-        self, method: str = "GET", path: str = "/orders", state: dict[str, Any] | None = None, **headers: str
+        self, method: str = "GET", *, state: dict[str, Any] | None = None, headers: Mapping[str, str] | None = None
     ) -> PeerAnswer:
         """Send a request."""
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return await request_once(self.peer, method, path, headers=named, body=b"", state=state)
+        return await request_once(self.peer, method, "/orders", headers=headers or {}, body=b"", state=state)
 
     async def asked_until(self, condition: Callable[[], bool]) -> None:
         """Send reads until `condition` holds; what runs beside them has its time in between."""
@@ -157,9 +182,9 @@ class Fleet:
             await self.ask()
             await asyncio.sleep(0.005)
 
-    def counted(self, name: str) -> float:
+    def counted(self, name: str, **labels: str) -> float:
         """What a metric stands at for the service."""
-        return self.metrics.registry.get_sample_value(name, {"service": "order"}) or 0.0
+        return self.metrics.registry.get_sample_value(name, {"service": "order", **labels}) or 0.0
 
     @property
     def left_out(self) -> float:

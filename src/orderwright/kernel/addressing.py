@@ -10,9 +10,13 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 import httpx2
+import structlog
 
+from orderwright.kernel.clock import Clock
 from orderwright.kernel.errors import ConfigurationError
 from orderwright.kernel.settings import PREFIX
+
+log = structlog.get_logger(__name__)
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -46,6 +50,69 @@ class Origin:
         return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
 
+@dataclass(frozen=True, slots=True)
+class LookUpTimes:
+    """How often names are looked up and how long that may take, in seconds."""
+
+    every_s: float = 10.0
+    again_s: float = 1.0
+    """After a look-up that failed, or when nobody answers at the addresses that are known."""
+    timeout_s: float = 5.0
+
+
+class Names:
+    """Looks names up, beside whatever else happens, and tells what they stand for now."""
+
+    def __init__(
+        self,
+        service: str,
+        origins: Sequence[Origin],
+        look_up: LookUp,
+        adopt: Callable[[Origin, Sequence[str]], None],
+        clock: Clock,
+        times: LookUpTimes,
+    ) -> None:
+        self._service = service
+        self._names = [origin for origin in origins if origin.is_name]
+        self._look_up = look_up
+        self._adopt = adopt
+        self._clock = clock
+        self._times = times
+        self._last_s = float("-inf")
+        self._next_s = float("-inf")
+        self._looking: asyncio.Task[None] | None = None
+
+    def begin_look_up(self, *, is_urgent: bool) -> asyncio.Task[None] | None:
+        """Begin it if it is due; answers the one that is under way. `is_urgent`: do not wait for its turn."""
+        now_s = self._clock.monotonic_s()
+        is_due = now_s >= self._next_s or (is_urgent and now_s - self._last_s >= self._times.again_s)
+        if self._names and self._looking is None and is_due:
+            self._looking = asyncio.create_task(self._look_all_up())
+        return self._looking
+
+    async def close(self) -> None:
+        """Give up what is under way."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.wait([self._looking])
+
+    async def _look_all_up(self) -> None:
+        failed = False
+        try:
+            for origin in self._names:
+                try:
+                    async with asyncio.timeout(self._times.timeout_s):
+                        self._adopt(origin, await self._look_up(origin.host, origin.port))
+                except (OSError, UnicodeError) as error:
+                    # TimeoutError is an OSError. Who was known stays known: names fail more often than machines move.
+                    failed = True
+                    log.warning("look_up_failed", service=self._service, host=origin.host, reason=str(error))
+        finally:
+            self._last_s = self._clock.monotonic_s()
+            self._next_s = self._last_s + (self._times.again_s if failed else self._times.every_s)
+            self._looking = None
+
+
 def read_origins(service: str, text: str) -> tuple[Origin, ...]:
     """The addresses in a list with commas. ConfigurationError when one of them is none, or there are none."""
     origins = tuple(dict.fromkeys(_origin(service, part.strip()) for part in text.split(",") if part.strip()))
@@ -66,7 +133,14 @@ def _origin(service: str, text: str) -> Origin:
         port = url.port if url.port is not None else DEFAULT_PORTS.get(url.scheme, 0)
     except httpx2.InvalidURL:
         raise _no_address(service, text) from None
-    if url.scheme not in DEFAULT_PORTS or not url.host or url.userinfo or url.query or url.fragment:
+    if (
+        url.scheme not in DEFAULT_PORTS
+        or not url.host
+        or url.userinfo
+        or url.query
+        or url.fragment
+        or not 0 < port < 65_536
+    ):
         raise _no_address(service, text)
     return Origin(url.scheme, url.host, port, url.path.rstrip("/"))
 

@@ -191,7 +191,7 @@ class _Exchange:
         if self._may_go_on():
             return
         if is_harmless:
-            raise Unavailable(f"The {self._peer.service} service does not answer") from error
+            raise Unavailable(f"No replica of the {self._peer.service} service answers") from error
         raise Unavailable(
             f"The {self._peer.service} service did not answer, and may have done what it was asked; "
             "send it again with the same Idempotency-Key"

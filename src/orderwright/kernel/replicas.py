@@ -10,12 +10,12 @@ import math
 import ssl
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import httpx2
 import structlog
 
-from orderwright.kernel.addressing import LookUp, Origin
+from orderwright.kernel.addressing import LookUp, LookUpTimes, Names, Origin
 from orderwright.kernel.clock import Clock
 from orderwright.kernel.errors import Unavailable
 from orderwright.kernel.ids import Ids
@@ -42,10 +42,7 @@ class Patience:
     check_s: float = 1.0
     """A replica that takes longer to say how it is does not answer."""
     check_again_s: float = 1.0
-    look_up_s: float = 5.0
-    look_up_every_s: float = 10.0
-    look_up_again_s: float = 1.0
-    """After a look-up that failed, or when no replica answers."""
+    look_up: LookUpTimes = field(default_factory=LookUpTimes)
 
 
 class Replicas:
@@ -67,13 +64,9 @@ class Replicas:
         self._clock = clock
         self._ids = ids
         self._metrics = metrics
-        self._look_up_name = look_up
         self._patience = patience
         self._tls = _tls(origins)
-        self._names = [origin for origin in origins if origin.is_name]
-        self._looked_up_at_s = float("-inf")
-        self._next_look_up_s = float("-inf")
-        self._looking: asyncio.Task[None] | None = None
+        self._names = Names(service, origins, look_up, self._adopt, clock, patience.look_up)
         self._tasks: set[asyncio.Task[None]] = set()
         for origin in origins:
             if not origin.is_name:
@@ -81,22 +74,22 @@ class Replicas:
 
     async def find(self) -> None:
         """Begin what is due; wait where no replica is known yet. Unavailable when none can be found."""
-        self._begin_look_up()
+        looking = self._names.begin_look_up(is_urgent=not any(replica.answers for replica in self.known))
         for replica in self.known:
             if replica.condition is not Condition.WELL and self._clock.monotonic_s() >= replica.rest_until_s:
                 self._begin_check(replica)
-        if not self.known and self._looking is not None:
+        if not self.known and looking is not None:
             # Those who wait together wait for one look-up, and none of them takes it away from the others.
-            await asyncio.shield(self._looking)
+            await asyncio.shield(looking)
         if not self.known:
             raise Unavailable(f"No address of the {self._service} service is known at the moment")
 
     @contextmanager
     def engaged(self, tried: Collection[Replica]) -> Iterator[Replica]:
         """The replica to ask, busy meanwhile. Unavailable, at once, when none answers and one is being tried."""
-        replica = self.another(tried)
-        if replica is None:
-            replica = self._one_to_probe()
+        found = self.another(tried)
+        replica = found or self._one_to_probe()
+        if found is None:
             replica.is_probed = True
             replica.times_probed += 1
         replica.outstanding += 1
@@ -104,7 +97,8 @@ class Replicas:
             yield replica
         finally:
             replica.outstanding -= 1
-            replica.is_probed = False
+            if found is None:
+                replica.is_probed = False
             self._let_go(replica)
 
     def has_another(self, tried: Collection[Replica]) -> bool:
@@ -125,7 +119,8 @@ class Replicas:
 
     def is_alone_in_failing(self, replica: Replica) -> bool:
         """Whether a failure there says nothing of the service: it is not well, or in doubt, and another is well."""
-        return not replica.is_first_choice and any(other.is_first_choice for other in self.known)
+        others = [other for other in self.known if other is not replica]
+        return not replica.is_first_choice and any(other.condition is Condition.WELL for other in others)
 
     def answered(self, replica: Replica, status: int) -> None:
         """It answered a request with `status`."""
@@ -156,6 +151,7 @@ class Replicas:
 
     async def close(self) -> None:
         """Let go of all connections."""
+        await self._names.close()
         tasks = [*self._tasks]
         for task in tasks:
             task.cancel()
@@ -211,6 +207,7 @@ class Replicas:
         if replica.condition is Condition.WELL:
             return
         replica.condition = Condition.WELL
+        replica.is_probed = False
         replica.times_probed = 0
         replica.well_since_s = self._clock.monotonic_s()
         # Until it has answered a request, the next failure is one too many.
@@ -246,30 +243,6 @@ class Replicas:
         finally:
             replica.checked_at_s = self._clock.monotonic_s()
             replica.check = None
-
-    def _begin_look_up(self) -> None:
-        now_s = self._clock.monotonic_s()
-        nobody_answers = not any(replica.answers for replica in self.known)
-        is_urgent = nobody_answers and now_s - self._looked_up_at_s >= self._patience.look_up_again_s
-        if self._names and self._looking is None and (is_urgent or now_s >= self._next_look_up_s):
-            self._looking = asyncio.create_task(self._look_up())
-            self._watch(self._looking)
-
-    async def _look_up(self) -> None:
-        next_s = self._patience.look_up_every_s
-        try:
-            for origin in self._names:
-                try:
-                    async with asyncio.timeout(self._patience.look_up_s):
-                        self._adopt(origin, await self._look_up_name(origin.host, origin.port))
-                except (OSError, UnicodeError) as error:
-                    # TimeoutError is an OSError. Who was known stays known: names fail more often than machines move.
-                    next_s = self._patience.look_up_again_s
-                    log.warning("look_up_failed", service=self._service, host=origin.host, reason=str(error))
-        finally:
-            self._looked_up_at_s = self._clock.monotonic_s()
-            self._next_look_up_s = self._looked_up_at_s + next_s
-            self._looking = None
 
     def _adopt(self, origin: Origin, ips: Sequence[str]) -> None:
         """Take it that `origin` stands for `ips` from now on; nobody is let go for an empty answer."""
