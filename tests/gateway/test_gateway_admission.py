@@ -7,7 +7,8 @@ import pytest
 from fastapi import Response
 from starlette.datastructures import Headers
 
-from orderwright.gateway.admission import client_address, network_of
+from orderwright.gateway.admission import client_address
+from orderwright.kernel.addresses import network_of
 from orderwright.kernel.errors import Unavailable
 from tests.gateway.bench import GatewayBench, Line
 from tests.gateway.conftest import OpenBench

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from orderwright.contracts import audience
+from orderwright.kernel.addressing import read_origins
 from orderwright.kernel.errors import ConfigurationError
 from orderwright.kernel.platform import GATEWAY, Plan
 from orderwright.kernel.settings import ALL_ROLES, PREFIX, PlatformSettings, Role
@@ -70,4 +71,7 @@ def _port(name: str, ports: Mapping[str, int] | None, roles: frozenset[Role]) ->
 
 
 def _url(name: str) -> str:
-    return os.environ.get(f"{PREFIX}{name.upper()}_URL", f"http://127.0.0.1:{PORTS[name]}")
+    url = os.environ.get(f"{PREFIX}{name.upper()}_URL", f"http://127.0.0.1:{PORTS[name]}")
+    # Now, and not when somebody first asks the service.
+    read_origins(name, url)
+    return url

@@ -1,18 +1,21 @@
 """What there is: routes, events and settings, read from the code."""
 
+import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from fastapi.routing import APIRoute
 from pydantic_settings import BaseSettings
 from rich.console import Console
 from rich.table import Table
 
+from orderwright import __version__
 from orderwright.cli.plan import load
 from orderwright.contracts import EVENTS
 from orderwright.gateway.settings import GatewaySettings
+from orderwright.kernel import openapi
 from orderwright.kernel.clock import SystemClock
 from orderwright.kernel.database import open_database
 from orderwright.kernel.feed import Feed
@@ -21,6 +24,7 @@ from orderwright.kernel.manifest import Kit, Service
 from orderwright.kernel.peers import Peers
 from orderwright.kernel.settings import PlatformSettings
 from orderwright.kernel.unit import Units
+from orderwright.kernel.web import create_app
 from orderwright.services import SERVICES
 from orderwright.services.cart.settings import CartSettings
 from orderwright.services.identity.settings import IdentitySettings
@@ -62,10 +66,19 @@ def print_routes() -> None:
     table = Table("service", "method", "path", "what it does", box=None)
     with assembled() as services:
         for service in services.values():
-            for route in service.router.routes:
-                if isinstance(route, APIRoute):
-                    table.add_row(service.name, ", ".join(sorted(route.methods or ())), route.path, route.summary or "")
+            for method, path, summary in routes_of(service):
+                table.add_row(service.name, method, path, summary)
     Console(highlight=False).print(table)
+
+
+def routes_of(service: Service) -> list[tuple[str, str, str]]:
+    """Method, path and summary of each route, also of those in routers within routers."""
+    app = create_app(service.name, service.summary, routers=[service.router], version=__version__)
+    return [
+        (method.upper(), path, operation.get("summary", ""))
+        for path, operations in openapi.document(app)["paths"].items()
+        for method, operation in operations.items()
+    ]
 
 
 def print_events() -> None:
@@ -85,8 +98,7 @@ def settings_document() -> str:
         lines += [f"## {title}", "", "| name | default | what it is for |", "|---|---|---|"]
         prefix = model.model_config.get("env_prefix") or ""
         for name, member in model.model_fields.items():
-            default = "unset" if member.default is None else f"`{member.default}`"
-            lines.append(f"| `{prefix}{name.upper()}` | {default} | {member.description} |")
+            lines.append(f"| `{prefix}{name.upper()}` | {_default(member.default)} | {member.description} |")
         lines.append("")
     lines += [
         "## Where services listen and are",
@@ -95,5 +107,14 @@ def settings_document() -> str:
         "|---|---|---|",
         "| `ORDERWRIGHT_<SERVICE>_PORT`, `_HOST` | see the ports | where a service, or the gateway, listens |",
         "| `ORDERWRIGHT_<SERVICE>_URL` | `http://127.0.0.1:<port>` | where a service is that runs elsewhere |",
+        "",
+        "Several replicas of a service: their URLs, with commas between, or that of a name that has several addresses.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _default(value: Any) -> str:
+    """A default as it would stand in the environment."""
+    if value is None:
+        return "unset"
+    return f"`{json.dumps([str(one) for one in value])}`" if isinstance(value, list) else f"`{value}`"

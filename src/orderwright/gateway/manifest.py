@@ -7,13 +7,14 @@ from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from orderwright.gateway.admission import bearer_token, check_acceptable, check_headers, client_address, network_of
+from orderwright.gateway.admission import bearer_token, check_acceptable, check_headers, client_address
 from orderwright.gateway.headers import FinalHeaders
 from orderwright.gateway.limits import Allowance, LimitReached, RateLimits, headers_of
 from orderwright.gateway.pages import PROBES, make_pages
 from orderwright.gateway.proxy import Proxy
 from orderwright.gateway.routes import API, Route, find, is_normal
 from orderwright.gateway.settings import GatewaySettings
+from orderwright.kernel.addresses import network_of
 from orderwright.kernel.auth import TokenVerifier
 from orderwright.kernel.clock import Clock
 from orderwright.kernel.edge import Edge

@@ -90,6 +90,8 @@ class _ServicesReady:
                 answer = await request_once(self._peers.app(service), "GET", "/ready", headers={}, body=b"")
         except TimeoutError:
             return f"no answer within {ASK_READY_S:g} s"
+        except Unavailable as error:
+            return error.detail
         except Exception as error:
             # Whatever it is, it is the answer to the question: the service cannot be asked.
             return f"cannot be asked: {type(error).__name__}"

@@ -1,20 +1,23 @@
 """Passes a request on to the service that it is for, and the answer back, piece by piece as it comes.
 
-Invariants: a request that may change something is sent once, whatever happens; a safe one is tried once more, and only
-while the client has seen nothing of an answer. A service that keeps failing is left alone by its breaker. Only time
-that the service takes counts against the service: a client that sends or reads slowly is not its fault.
+Invariants: from here a request that may change something is sent once, whatever happens; a safe one is tried once more,
+and only while the client has seen nothing of an answer. A service that keeps failing is left alone by its breaker; that
+one of its replicas fails while others are well is no reason to. Only time that the service takes counts against the
+service: a client that sends or reads slowly is not its fault.
 """
 
 import asyncio
+from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from orderwright.gateway.admission import Address
 from orderwright.gateway.headers import inward, outward
 from orderwright.gateway.routes import API, READING, Route
 from orderwright.kernel import context
+from orderwright.kernel.addresses import Address
 from orderwright.kernel.errors import Unavailable
-from orderwright.kernel.peers import Peers
+from orderwright.kernel.httppeer import whole_body
+from orderwright.kernel.peers import FAULT_OF_ONE, Peers
 from orderwright.kernel.resilience import Breaker, BreakerState
 
 INNER_PEER = ("127.0.0.1", 0)
@@ -29,13 +32,13 @@ class Proxy:
 
     async def forward(self, route: Route, scope: Scope, receive: Receive, send: Send, address: Address) -> None:
         """Have the route's service answer. Unavailable when it does not, and nothing has been answered yet."""
-        body = await _whole_body(receive)
+        body = await whole_body(receive)
         if body is None:
             return
         app, breaker = self._peers.app(route.service), self._peers.breaker(route.service)
         for may_be_repeated in (True, False) if scope["method"] in READING else (False,):
             attempt = _Attempt(send, breaker, self._timeout_s, route.streams, may_be_repeated)
-            await attempt.make(app, _inner(scope, address, body), body, receive)
+            await attempt.make(app, _inner(scope, address, body, attempt.state), body, receive)
             if not attempt.forgotten:
                 return
 
@@ -49,6 +52,8 @@ class _Attempt:
     def __init__(self, send: Send, breaker: Breaker, timeout_s: float, streams: bool, may_be_repeated: bool) -> None:
         self.forgotten = False
         """It failed before the client saw anything, and is to be made once more."""
+        self.state: dict[str, Any] = {}
+        """What the way to the service has to say beside the answer."""
         self._send = send
         self._breaker = breaker
         self._era = breaker.enter()
@@ -141,7 +146,9 @@ class _Attempt:
     def _tell(self, *, failed: bool) -> None:
         if not self._told:
             self._told = True
-            if failed:
+            if failed and FAULT_OF_ONE in self.state:
+                self._breaker.abandoned(self._era)
+            elif failed:
                 self._breaker.failed(self._era)
             else:
                 self._breaker.succeeded(self._era)
@@ -154,18 +161,6 @@ class _Attempt:
     def _wait_until(self, deadline_s: float | None) -> None:
         if not self._patience.expired():
             self._patience.reschedule(deadline_s)
-
-
-async def _whole_body(receive: Receive) -> bytes | None:
-    """The request's body, which the edge keeps small; None when the client went away before all of it had come."""
-    pieces: list[bytes] = []
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        pieces.append(message.get("body", b""))
-        if not message.get("more_body", False):
-            return b"".join(pieces)
 
 
 def _replayed(body: bytes, then: Receive) -> Receive:
@@ -187,7 +182,7 @@ async def _nothing_more() -> Message:
     raise AssertionError("nobody sets this event")
 
 
-def _inner(scope: Scope, address: Address, body: bytes) -> Scope:
+def _inner(scope: Scope, address: Address, body: bytes, state: dict[str, Any]) -> Scope:
     """The request as the service sees it: below its own root, with what was found out here in its headers."""
     headers = inward(scope["headers"])
     if any(name.lower() == b"transfer-encoding" for name, _ in scope["headers"]):
@@ -205,7 +200,7 @@ def _inner(scope: Scope, address: Address, body: bytes) -> Scope:
         "headers": headers,
         "client": INNER_PEER,
         "root_path": "",
-        "state": {},
+        "state": state,
     }
     # What the gateway matched says nothing to the service's own router.
     inner.pop("route", None)

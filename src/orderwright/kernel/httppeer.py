@@ -1,11 +1,26 @@
-"""A peer behind a socket: an ASGI application that passes each request on over HTTP and streams the answer back."""
+"""A peer behind sockets: an ASGI application that passes each request on to one of a service's replicas.
 
-from typing import Final
+Invariants: what cannot have been carried out is tried elsewhere at once; what may have been is tried once more only
+where repeating is harmless, and from a budget. Answers are passed on piece by piece, as they come.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
 
 import httpx2
 from starlette.types import Message, Receive, Scope, Send
 
-from orderwright.kernel.errors import Unavailable
+from orderwright.kernel.addressing import LookUp, look_up, read_origins
+from orderwright.kernel.clock import Clock
+from orderwright.kernel.edge import UNTIMED
+from orderwright.kernel.errors import Malformed, Unavailable
+from orderwright.kernel.ids import Ids
+from orderwright.kernel.peers import FAULT_OF_ONE
+from orderwright.kernel.replica import Replica, Trip
+from orderwright.kernel.replicas import Patience, Replicas
+from orderwright.kernel.resilience import RetryBudget
+from orderwright.kernel.telemetry import Metrics
 
 HOP_BY_HOP: Final = frozenset(
     {
@@ -21,56 +36,191 @@ HOP_BY_HOP: Final = frozenset(
     }
 )
 """Headers that belong to one connection (RFC 9110, section 7.6.1), and the host, which is the peer's own."""
-CONNECT_TIMEOUT_S = 2.0
-MAX_CONNECTIONS = 200
+IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 
 
 class HttpPeer:
-    """Passes requests on to `base_url`."""
+    """Passes requests on to the replicas at `addresses`: URLs with commas between, of machines or of names."""
 
-    def __init__(self, service: str, base_url: str) -> None:
-        self.base_url = base_url
-        self._service = service
-        self._client = httpx2.AsyncClient(
-            base_url=base_url,
-            timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT_S),
-            limits=httpx2.Limits(max_connections=MAX_CONNECTIONS),
-            follow_redirects=False,
-            trust_env=False,
+    def __init__(
+        self,
+        service: str,
+        addresses: str,
+        *,
+        clock: Clock,
+        ids: Ids,
+        metrics: Metrics,
+        look_up: LookUp = look_up,
+        patience: Patience | None = None,
+    ) -> None:
+        self.service = service
+        self.metrics = metrics
+        self.patience = patience or Patience()
+        self.budget = RetryBudget()
+        self.replicas = Replicas(
+            service,
+            read_origins(service, addresses),
+            clock=clock,
+            ids=ids,
+            metrics=metrics,
+            look_up=look_up,
+            patience=self.patience,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        url = httpx2.URL(scope["raw_path"].decode()).copy_with(query=scope["query_string"] or None)
-        request = self._client.build_request(
-            scope["method"],
-            url,
-            headers=[(name, value) for name, value in scope["headers"] if name.lower() not in HOP_BY_HOP],
-            content=await _whole_body(receive),
-        )
+        body = await whole_body(receive)
+        if body is None:
+            return
+        self.budget.earn()
+        await self.replicas.find()
+        await _Exchange(self, scope, body).make(send)
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self.replicas.close()
+
+
+class _Exchange:
+    """One request, until it is answered: by the replica that is asked first, or by another."""
+
+    def __init__(self, peer: HttpPeer, scope: Scope, body: bytes) -> None:
+        self._peer = peer
+        self._replicas = peer.replicas
+        self._scope = scope
+        self._state: dict[str, Any] = scope.setdefault("state", {})
+        self._body = body
+        self._headers = [(name, value) for name, value in scope["headers"] if name.lower() not in HOP_BY_HOP]
+        self._target: bytes = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
+        self._lasts = scope["raw_path"].decode("latin-1").endswith(UNTIMED)
+        self._may_be_repeated = _is_repeatable(scope["method"], dict(self._headers))
+        self._tried: list[Replica] = []
+
+    async def make(self, send: Send) -> None:
+        """Have it answered. Unavailable when nobody does."""
+        while True:
+            with self._replicas.engaged(self._tried) as replica:
+                self._tried.append(replica)
+                response = await self._head(replica)
+                if response is not None:
+                    await self._pass_back(replica, response, send)
+                    return
+            self._peer.metrics.retries.labels(self._peer.service).inc()
+
+    async def _head(self, replica: Replica) -> httpx2.Response | None:
+        """The beginning of an answer; None when another replica is to be asked."""
+        response = await self._sent(replica)
+        if response is None:
+            return None
+        if response.status_code >= 500:
+            self._note_whose_fault(replica)
+        self._replicas.answered(replica, response.status_code)
+        if response.status_code == 503 and self._may_go_on():
+            await response.aclose()
+            return None
+        return response
+
+    async def _sent(self, replica: Replica) -> httpx2.Response | None:
+        while True:
+            trip = Trip()
+            self._state.pop(FAULT_OF_ONE, None)
+            try:
+                return await self._patiently(replica, trip)
+            except httpx2.LocalProtocolError as error:
+                self._state[FAULT_OF_ONE] = True
+                raise Malformed("The request cannot be passed on: its headers break a rule of HTTP") from error
+            except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+                self._note_whose_fault(replica)
+                self._replicas.refused(replica)
+                self._go_on_or_raise(error, is_harmless=True)
+                return None
+            except (httpx2.TransportError, TimeoutError) as error:
+                is_stale = not trip.connected and not isinstance(error, TimeoutError)
+                if is_stale and (not trip.sent or self._may_be_repeated):
+                    # It was closed while it was idle, which says nothing of the replica: once more on a new one.
+                    self._may_be_repeated = self._may_be_repeated and not trip.sent
+                    self._peer.metrics.retries.labels(self._peer.service).inc()
+                    continue
+                self._note_whose_fault(replica)
+                self._replicas.broke(replica, f"broke off: {type(error).__name__}")
+                self._go_on_or_raise(error, is_harmless=not trip.sent)
+                return None
+
+    async def _patiently(self, replica: Replica, trip: Trip) -> httpx2.Response:
+        """Send it. TimeoutError when the replica turned out to be away while it was on its way and could be moved."""
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        doubt = loop.call_later(self._peer.patience.doubt_after_s, self._replicas.doubt, replica)
+        patience = asyncio.timeout(None)
         try:
-            response = await self._client.send(request, stream=True)
-        except httpx2.TransportError as error:
-            raise Unavailable(f"The {self._service} service does not answer") from error
+            async with patience:
+                if self._may_be_repeated:
+                    replica.movable.add(patience)
+                return await replica.send(
+                    self._scope["method"], self._target, self._headers, self._body, trip, lasts=self._lasts
+                )
+        except asyncio.CancelledError:
+            # Whoever waits gave up: because it took too long, or because a client went away, which says nothing.
+            self._note_whose_fault(replica)
+            if loop.time() - began_s >= self._peer.patience.doubt_after_s:
+                self._replicas.broke(replica, "did not answer in time")
+            raise
+        finally:
+            doubt.cancel()
+            replica.movable.discard(patience)
+
+    async def _pass_back(self, replica: Replica, response: httpx2.Response, send: Send) -> None:
         try:
             await send(_start(response))
             async for chunk in response.aiter_raw():
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except httpx2.TransportError as error:
+            self._replicas.broke(replica, f"broke its answer off: {type(error).__name__}")
+            raise Unavailable(f"The {self._peer.service} service broke its answer off") from error
         finally:
             await response.aclose()
 
-    async def close(self) -> None:
-        """Let go of the connections."""
-        await self._client.aclose()
+    def _note_whose_fault(self, replica: Replica) -> None:
+        if self._replicas.is_alone_in_failing(replica):
+            self._state[FAULT_OF_ONE] = True
+
+    def _go_on_or_raise(self, error: Exception, *, is_harmless: bool) -> None:
+        """Return when another replica is to be asked. Unavailable when not."""
+        if is_harmless and self._replicas.has_another(self._tried):
+            return
+        if self._may_go_on():
+            return
+        if is_harmless:
+            raise Unavailable(f"No replica of the {self._peer.service} service answers") from error
+        raise Unavailable(
+            f"The {self._peer.service} service did not answer, and may have done what it was asked; "
+            "send it again with the same Idempotency-Key"
+        ) from error
+
+    def _may_go_on(self) -> bool:
+        """Whether a request that was sent may be sent to another replica; once for each request."""
+        may = self._may_be_repeated and self._replicas.has_another(self._tried) and self._peer.budget.take()
+        self._may_be_repeated = False
+        return may
 
 
-async def _whole_body(receive: Receive) -> bytes:
-    chunks: list[bytes] = []
+async def whole_body(receive: Receive) -> bytes | None:
+    """A request's body, which the edge keeps small; None when the client went away before all of it had come."""
+    pieces: list[bytes] = []
     while True:
         message = await receive()
-        chunks.append(message.get("body", b""))
+        if message["type"] == "http.disconnect":
+            return None
+        pieces.append(message.get("body", b""))
         if not message.get("more_body", False):
-            return b"".join(chunks)
+            return b"".join(pieces)
+
+
+def _is_repeatable(method: str, headers: Mapping[bytes, bytes]) -> bool:
+    """Whether sending it twice does what sending it once does, and is answered alike."""
+    names = {name.lower() for name in headers}
+    # Done twice, `only if it is still as I saw it` is refused the second time.
+    return b"idempotency-key" in names or (method in IDEMPOTENT and b"if-match" not in names)
 
 
 def _start(response: httpx2.Response) -> Message:

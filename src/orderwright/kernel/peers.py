@@ -12,15 +12,25 @@ from typing import Any
 from urllib.parse import unquote
 
 import msgspec
+import structlog
 from starlette.types import ASGIApp, Message
 
 from orderwright.kernel import context
 from orderwright.kernel.clock import Clock
 from orderwright.kernel.errors import Unavailable
 from orderwright.kernel.ids import Ids
-from orderwright.kernel.resilience import Breaker, call
+from orderwright.kernel.resilience import Breaker, BreakerState, call
+from orderwright.kernel.telemetry import Metrics
+
+log = structlog.get_logger(__name__)
 
 ASK_TIMEOUT_S = 3.0
+FAULT_OF_ONE = "orderwright.fault_of_one"
+"""In a request's ASGI state: its failure was that of one replica that is not well, while others are.
+
+It says nothing of the service, so no breaker in front of the service counts it.
+"""
+OPENNESS = {BreakerState.CLOSED: 0.0, BreakerState.HALF_OPEN: 0.5, BreakerState.OPEN: 1.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +48,22 @@ class PeerAnswer:
 class Peers:
     """Finds the other services and asks them, each behind its own breaker."""
 
-    def __init__(self, locate: Callable[[str], ASGIApp], clock: Clock, ids: Ids) -> None:
+    def __init__(
+        self,
+        locate: Callable[[str], ASGIApp],
+        clock: Clock,
+        ids: Ids,
+        *,
+        caller: str = "",
+        metrics: Metrics | None = None,
+    ) -> None:
         self.service_token: Callable[[], Awaitable[str]] | None = None
         """Makes the token that this service shows to the others; set when the service is assembled."""
         self._locate = locate
         self._clock = clock
         self._ids = ids
+        self._caller = caller
+        self._metrics = metrics or Metrics()
         self._breakers: dict[str, Breaker] = {}
 
     def app(self, service: str) -> ASGIApp:
@@ -53,7 +73,9 @@ class Peers:
     def breaker(self, service: str) -> Breaker:
         """The breaker in front of `service`."""
         if service not in self._breakers:
-            self._breakers[service] = Breaker(service, clock=self._clock)
+            self._breakers[service] = Breaker(
+                service, clock=self._clock, on_change=self._tell, on_retry=self._count_retry
+            )
         return self._breakers[service]
 
     async def ask(
@@ -80,8 +102,13 @@ class Peers:
             headers["traceparent"] = request.traceparent
         body = b"" if json is None else msgspec.json.encode(json, enc_hook=str)
 
+        state: dict[str, Any] = {}
+
         async def attempt() -> PeerAnswer:
-            answer = await request_once(self.app(service), method, path, query=query, headers=headers, body=body)
+            state.clear()
+            answer = await request_once(
+                self.app(service), method, path, query=query, headers=headers, body=body, state=state
+            )
             if answer.status >= 500:
                 raise Unavailable(f"The {service} service cannot answer at the moment")
             return answer
@@ -93,13 +120,29 @@ class Peers:
             clock=self._clock,
             ids=self._ids,
             retryable=method == "GET" if safe is None else safe,
+            excused=lambda: FAULT_OF_ONE in state,
         )
+
+    def _tell(self, service: str, state: BreakerState) -> None:
+        self._metrics.breakers_open.labels(self._caller, service).set(OPENNESS[state])
+        tell = log.warning if state is BreakerState.OPEN else log.info
+        tell("breaker_changed", caller=self._caller, service=service, state=state.value)
+
+    def _count_retry(self, service: str) -> None:
+        self._metrics.retries.labels(service).inc()
 
 
 async def request_once(
-    app: ASGIApp, method: str, path: str, *, query: str = "", headers: Mapping[str, str], body: bytes
+    app: ASGIApp,
+    method: str,
+    path: str,
+    *,
+    query: str = "",
+    headers: Mapping[str, str],
+    body: bytes,
+    state: dict[str, Any] | None = None,
 ) -> PeerAnswer:
-    """One request to an ASGI application, its answer collected."""
+    """One request to an ASGI application, its answer collected; `state` gets what the application leaves there."""
     status = 0
     chunks: list[bytes] = []
     sent = False
@@ -132,7 +175,7 @@ async def request_once(
         + [(b"content-length", str(len(body)).encode())],
         "client": ("127.0.0.1", 0),
         "server": ("127.0.0.1", 0),
-        "state": {},
+        "state": {} if state is None else state,
     }
     outer = context.current.get()
     token = context.current.set(outer)

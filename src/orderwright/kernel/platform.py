@@ -53,7 +53,7 @@ class Plan:
     addresses: Mapping[str, tuple[str, int]]
     """Host and port to listen on, for what runs here."""
     urls: Mapping[str, str]
-    """Base URLs of what runs elsewhere."""
+    """Base URLs of what runs elsewhere; several of one service have commas between them."""
     gateway: GatewayMaker | None = None
     audience: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Every service of the installation, and the topics that it hears."""
@@ -89,7 +89,7 @@ class Platform:
         for name, manifest in self.plan.manifests.items():
             self.runtimes[name] = self._assemble(name, manifest, secret)
         if self.plan.gateway is not None:
-            peers = Peers(self._locate, self._clock, self._ids)
+            peers = Peers(self._locate, self._clock, self._ids, caller=GATEWAY, metrics=self._metrics)
             self.gateway = self.plan.gateway(self.settings, peers, self._clock, self._ids, self._metrics)
         for name, (host, port) in self.plan.addresses.items():
             app = self.gateway.app if name == GATEWAY and self.gateway else self.runtimes[name].door
@@ -130,7 +130,7 @@ class Platform:
                 self._declared = True
 
     def _assemble(self, name: str, manifest: Manifest, secret: str) -> Runtime:
-        peers = Peers(self._locate, self._clock, self._ids)
+        peers = Peers(self._locate, self._clock, self._ids, caller=name, metrics=self._metrics)
         peers.service_token = ServiceTokens(name, secret, peers, self._clock).get
         return Runtime(
             manifest,
@@ -156,7 +156,7 @@ class Platform:
                 raise ConfigurationError(
                     f"{service} does not run here and has no address; set ORDERWRIGHT_{service.upper()}_URL"
                 ) from None
-            self._remote[service] = HttpPeer(service, url)
+            self._remote[service] = HttpPeer(service, url, clock=self._clock, ids=self._ids, metrics=self._metrics)
         return self._remote[service]
 
     def _service_secret(self) -> str:

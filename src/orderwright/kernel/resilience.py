@@ -39,6 +39,24 @@ class BreakerState(StrEnum):
 OnChange = Callable[[str, BreakerState], None]
 
 
+class RetryBudget:
+    """How many retries there may be, as a share of the calls; so an outage is never multiplied."""
+
+    def __init__(self) -> None:
+        self.tokens = RETRY_TOKENS
+
+    def earn(self) -> None:
+        """A call is made."""
+        self.tokens = min(RETRY_TOKENS, self.tokens + TOKENS_PER_CALL)
+
+    def take(self) -> bool:
+        """Whether one retry may be made now."""
+        if self.tokens < 1:
+            return False
+        self.tokens -= 1
+        return True
+
+
 class Breaker:
     """Stops calling a peer that fails, and probes it with one call at a time until it is well again.
 
@@ -55,6 +73,7 @@ class Breaker:
         window_s: float = WINDOW_S,
         open_for_s: float = OPEN_FOR_S,
         on_change: OnChange | None = None,
+        on_retry: Callable[[str], None] | None = None,
     ) -> None:
         self.name = name
         self.state = BreakerState.CLOSED
@@ -63,11 +82,12 @@ class Breaker:
         self._window_s = window_s
         self._open_for_s = open_for_s
         self._on_change = on_change
+        self._on_retry = on_retry
         self._failed_at_s: deque[float] = deque(maxlen=failures_to_open)
         self._opened_at_s = 0.0
         self._opened_at: datetime | None = None
         self._probing = False
-        self._tokens = RETRY_TOKENS
+        self._retries = RetryBudget()
         self._era = 0
 
     def enter(self) -> int:
@@ -76,7 +96,7 @@ class Breaker:
         Answers the era, one for each state that it was in; handed back with the outcome, it shows a late one as such.
         """
         if self.state is BreakerState.CLOSED:
-            self._tokens = min(RETRY_TOKENS, self._tokens + TOKENS_PER_CALL)
+            self._retries.earn()
             return self._era
         waited_s = self._clock.monotonic_s() - self._opened_at_s
         if self.state is BreakerState.OPEN and waited_s >= self._open_for_s:
@@ -114,9 +134,10 @@ class Breaker:
 
     def take_retry_token(self) -> bool:
         """Whether the budget allows one retry now."""
-        if self._tokens < 1:
+        if not self._retries.take():
             return False
-        self._tokens -= 1
+        if self._on_retry is not None:
+            self._on_retry(self.name)
         return True
 
     def snapshot(self) -> dict[str, Any]:
@@ -127,7 +148,7 @@ class Breaker:
             "state": self.state.value,
             "failures": self._recent_failures(self._clock.monotonic_s()),
             "opened_at": None if is_closed or self._opened_at is None else rfc3339(self._opened_at),
-            "retry_tokens": round(self._tokens, 1),
+            "retry_tokens": round(self._retries.tokens, 1),
         }
 
     def _recent_failures(self, now_s: float) -> int:
@@ -160,18 +181,19 @@ async def call(
     ids: Ids,
     retryable: bool,
     backoff: Backoff = RETRY_CALLS,
+    excused: Callable[[], bool] | None = None,
 ) -> T:
     """Call `operation`, `timeout_s` for each attempt; again only if `retryable`, the policy and the budget allow it.
 
     Raises the BusinessError that the peer answered with, or Unavailable. What an open breaker refuses is not tried
-    again: it would be refused again.
+    again: it would be refused again. `excused` says that a failure was one replica's and says nothing of the peer.
     """
     attempt = 0
     while True:
         attempt += 1
         era = breaker.enter()
         try:
-            return await _attempt(operation, breaker, era, timeout_s)
+            return await _attempt(operation, breaker, era, timeout_s, excused or _never)
         except Unavailable:
             delay_s = backoff.delay_s(attempt, ids.jitter()) if retryable else None
             if delay_s is None or breaker.state is not BreakerState.CLOSED or not breaker.take_retry_token():
@@ -179,21 +201,29 @@ async def call(
         await clock.sleep(delay_s)
 
 
-async def _attempt(operation: Callable[[], Awaitable[T]], breaker: Breaker, era: int, timeout_s: float) -> T:
+async def _attempt(
+    operation: Callable[[], Awaitable[T]], breaker: Breaker, era: int, timeout_s: float, excused: Callable[[], bool]
+) -> T:
+    def failed() -> None:
+        if excused():
+            breaker.abandoned(era)
+        else:
+            breaker.failed(era)
+
     try:
         async with asyncio.timeout(timeout_s):
             result = await operation()
     except TimeoutError:
-        breaker.failed(era)
+        failed()
         raise Unavailable(f"The {breaker.name} service did not answer within {timeout_s} s") from None
     except BusinessError as error:
         if error.status < 500:
             breaker.succeeded(era)
         else:
-            breaker.failed(era)
+            failed()
         raise
     except Exception as error:
-        breaker.failed(era)
+        failed()
         raise Unavailable(f"The {breaker.name} service cannot be reached") from error
     except BaseException:
         # Cancelled, or the process ends; a probe that was never settled would keep its place for ever.
@@ -201,3 +231,7 @@ async def _attempt(operation: Callable[[], Awaitable[T]], breaker: Breaker, era:
         raise
     breaker.succeeded(era)
     return result
+
+
+def _never() -> bool:
+    return False

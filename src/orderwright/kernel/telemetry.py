@@ -50,6 +50,30 @@ class Metrics:
             ("service", "state"),
             registry=self.registry,
         )
+        self.replicas = Gauge(
+            "orderwright_replicas",
+            "Known replicas of a service that runs elsewhere",
+            ("service",),
+            registry=self.registry,
+        )
+        self.replicas_left_out = Gauge(
+            "orderwright_replicas_left_out",
+            "Replicas that are not asked at the moment, because they do not answer or are not well",
+            ("service",),
+            registry=self.registry,
+        )
+        self.breakers_open = Gauge(
+            "orderwright_breaker_open",
+            "1 while a caller leaves a service alone, 0.5 while it tries whether it is well again, else 0",
+            ("caller", "service"),
+            registry=self.registry,
+        )
+        self.retries = Counter(
+            "orderwright_requests_retried_total",
+            "Requests to a service that were sent once more",
+            ("service",),
+            registry=self.registry,
+        )
 
 
 def configure_logs(*, form: str, level: str, stream: TextIO | None = None) -> None:

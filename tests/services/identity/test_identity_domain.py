@@ -1,11 +1,11 @@
-"""Passwords that anybody would guess, locks that grow, and what counts as one address."""
+"""Passwords that anybody would guess, and locks that grow."""
 
 from datetime import timedelta
 
 import pytest
 
 from orderwright.kernel.errors import Invalid
-from orderwright.services.identity.domain import check_password, check_roles, lock_for, network_of
+from orderwright.services.identity.domain import check_password, check_roles, lock_for
 
 
 @pytest.mark.parametrize("password", ["password123", "PassWord123", "Ada@example.com"])
@@ -26,19 +26,3 @@ def test_roles_that_no_account_can_have_are_refused(roles: set[str]) -> None:
 def test_locks_begin_when_the_free_attempts_are_used_up_and_double_up_to_the_longest() -> None:
     locks = [lock_for(failures, 5, 30, 900) for failures in (4, 5, 6, 7, 9, 10, 11, 10_000)]
     assert locks == [None, *(timedelta(seconds=s) for s in (30, 60, 120, 480, 900, 900, 900))]
-
-
-@pytest.mark.parametrize(
-    ("address", "network"),
-    [
-        ("192.0.2.7", "192.0.2.7"),
-        ("::ffff:192.0.2.7", "192.0.2.7"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
-        ("fe80::1%eth0", "fe80::/64"),
-        ("not an address", "not an address"),
-        ("x" * 100, "x" * 64),
-    ],
-)
-def test_a_subscriber_of_ipv6_counts_as_one_address(address: str, network: str) -> None:
-    assert network_of(address) == network

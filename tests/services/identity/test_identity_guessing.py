@@ -1,13 +1,16 @@
 """Guessing: what is counted, for whom, for how long, and that guessing at the same time is no way around."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from starlette.types import Receive, Scope, Send
 
+from orderwright.kernel.peers import request_once
 from orderwright.kernel.testing import BenchAnswer
 from orderwright.services.identity.tables import attempts
 from tests.services.identity.people import ADA, Identity, open_identity
@@ -108,6 +111,34 @@ async def test_only_the_address_that_the_gateway_found_counts(identity: Identity
     rows = await identity.bench.rows(sa.select(attempts).where(attempts.c.subject.startswith("address:")))
     counted = {row["subject"]: row["failures"] for row in rows}
     assert counted == {"address:192.0.2.1": 2, "address:2001:db8::/64": 2}
+
+
+@pytest.mark.parametrize(
+    ("gateways", "peer", "counted"),
+    [
+        pytest.param(None, "127.0.0.9", "192.0.2.1", id="by default, this machine"),
+        pytest.param(None, "10.1.2.3", "10.1.2.3", id="by default, nobody else"),
+        pytest.param('["10.1.0.0/16"]', "10.1.2.3", "192.0.2.1", id="a gateway's network"),
+        pytest.param('["10.1.0.0/16"]', "10.2.2.3", "10.2.2.3", id="not a gateway's network"),
+        pytest.param('["10.1.0.0/16"]', "127.0.0.1", "127.0.0.1", id="no longer this machine"),
+    ],
+)
+async def test_only_gateways_are_believed_about_the_address_of_a_client(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gateways: str | None, peer: str, counted: str
+) -> None:
+    if gateways is not None:
+        monkeypatch.setenv("ORDERWRIGHT_IDENTITY_TRUSTED_GATEWAYS", gateways)
+    async with open_identity(tmp_path) as identity:
+
+        async def from_peer(scope: Scope, receive: Receive, send: Send) -> None:
+            await identity.bench.runtime.app({**scope, "client": (peer, 40_000)}, receive, send)
+
+        headers = {"content-type": "application/json", "x-forwarded-for": "192.0.2.1"}
+        body = json.dumps({"email": ADA["email"], "password": "guess"}).encode()
+        answer = await request_once(from_peer, "POST", "/login", headers=headers, body=body)
+        assert answer.status == 401
+        rows = await identity.bench.rows(sa.select(attempts).where(attempts.c.subject.startswith("address:")))
+        assert [row["subject"] for row in rows] == [f"address:{counted}"]
 
 
 async def test_guesses_at_the_old_password_count_as_guesses_at_a_log_in(identity: Identity) -> None:

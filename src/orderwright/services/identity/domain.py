@@ -1,6 +1,5 @@
 """Accounts, what makes a password acceptable, and how long guessing has to wait."""
 
-import ipaddress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -73,16 +72,3 @@ def lock_for(failures: int, free: int, first_s: float, longest_s: float) -> time
     if failures < free:
         return None
     return timedelta(seconds=min(longest_s, first_s * 2 ** min(failures - free, 32)))
-
-
-def network_of(address: str) -> str:
-    """What counts as one address when guesses are counted: an IPv6 subscriber has a whole /64 to guess from."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address[:64]
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return str(parsed)
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.ip_network((int(parsed) >> 64 << 64, 64)))

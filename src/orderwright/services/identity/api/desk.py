@@ -8,13 +8,13 @@ from typing import Annotated
 import sqlalchemy as sa
 from fastapi import Depends, Request
 
+from orderwright.kernel.addresses import LOOPBACK, is_within, network_of, read_address
 from orderwright.kernel.manifest import Kit
 from orderwright.services.identity import store
 from orderwright.services.identity.actions import guessing, keys
 from orderwright.services.identity.actions.accounts import hash_password, verify_password
 from orderwright.services.identity.actions.sessions import Grant, Proof
 from orderwright.services.identity.api.schemas import TokensView
-from orderwright.services.identity.domain import network_of
 from orderwright.services.identity.settings import IdentitySettings
 
 TOKEN_TYPE = "Bearer"  # noqa: S105 - a kind of token (RFC 6750), not one
@@ -77,11 +77,15 @@ class IdentityDesk:
         return self._key
 
 
-def client_address(request: Request) -> str:
-    """Whose address counts. Only a peer on this machine, the gateway, is believed about somebody else's."""
-    peer = request.client.host if request.client else "127.0.0.1"
-    forwarded = ",".join(request.headers.getlist("x-forwarded-for")).rpartition(",")[2].strip()
-    return network_of(forwarded if forwarded and peer in {"127.0.0.1", "::1"} else peer)
+def client_address(request: Request, settings: IdentitySettings) -> str:
+    """Whose address counts. Only a peer in the gateways' networks is believed about somebody else's.
+
+    The gateway puts what it found out to the right of whatever a client claims.
+    """
+    peer = (read_address(request.client.host) if request.client else None) or LOOPBACK
+    forwarded = ",".join(request.headers.getlist("x-forwarded-for")).rpartition(",")[2]
+    told = read_address(forwarded) if is_within(peer, settings.trusted_gateways) else None
+    return network_of(told or peer)
 
 
 async def _desk(request: Request) -> IdentityDesk:

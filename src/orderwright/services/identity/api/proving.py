@@ -46,7 +46,7 @@ async def register(body: RegisterBody, desk: Desk) -> AccountView:
 
 @router.post("/login", summary="Log in", responses=NOT_PROVED)
 async def login(body: LoginBody, desk: Desk, request: Request) -> TokensView:
-    proof = await desk.compare(normal_email_or_same(body.email), client_address(request), body.password)
+    proof = await desk.compare(normal_email_or_same(body.email), client_address(request, desk.settings), body.password)
     grant = await desk.kit.units.run(lambda uow: sessions.log_in(uow, proof, desk.settings))
     if grant is None:
         raise Unauthenticated("The e-mail address or the password is wrong", problem="invalid-credentials")
@@ -77,7 +77,7 @@ async def jwks(desk: Desk) -> dict[str, Any]:
 async def service_token(body: ServiceTokenBody, desk: Desk, request: Request) -> ServiceTokenView:
     secret = desk.kit.platform.service_secret
     right = secret is not None and hmac.compare_digest(secret.get_secret_value().encode(), body.secret.encode())
-    attempt = guessing.of_service(client_address(request), desk.settings)
+    attempt = guessing.of_service(client_address(request, desk.settings), desk.settings)
     if not await desk.kit.units.run(lambda uow: guessing.judge(uow, attempt, desk.settings, right=right)):
         raise Unauthenticated("This is not the services' secret", problem="invalid-credentials")
     access, lifetime = await desk.sign(f"service:{body.service}", [SERVICE])

@@ -39,7 +39,7 @@ async def change_password(body: PasswordBody, caller: AnyCaller, desk: Desk, req
     if account is None:
         raise NotFound("There is no account behind this token")
     check_password(body.new_password, account.email, field="new_password")
-    proof = await desk.compare(account.email, client_address(request), body.old_password)
+    proof = await desk.compare(account.email, client_address(request, desk.settings), body.old_password)
     new_hash = await desk.hash(body.new_password) if proof.right else ""
     if not await desk.kit.units.run(
         lambda uow: sessions.change_password(uow, proof, new_hash, desk.settings, refresh_token=body.refresh_token)
