@@ -16,7 +16,7 @@ import structlog
 from orderwright.kernel.batching import Gathered
 from orderwright.kernel.broker import Capabilities
 from orderwright.kernel.brokers.redis import upkeep
-from orderwright.kernel.brokers.redis.connection import Address, Link, granted, refused
+from orderwright.kernel.brokers.redis.connection import LET_GO_S, Address, Link, granted, refused
 from orderwright.kernel.brokers.redis.entries import adding
 from orderwright.kernel.brokers.redis.subscription import RedisSubscription
 from orderwright.kernel.clock import Clock, SystemClock
@@ -83,7 +83,7 @@ class RedisBroker:
     async def close(self) -> None:
         if self._upkeep is not None:
             self._upkeep.cancel()
-            await asyncio.wait({self._upkeep})
+            await asyncio.wait({self._upkeep}, timeout=LET_GO_S)
         await asyncio.gather(*(subscription.close() for subscription in self._subscriptions))
         await self._link.close()
 
@@ -134,8 +134,9 @@ class RedisBroker:
         # What was refused while it was queued says why; EXEC then only says that.
         for reply in queued:
             granted(reply)
-        for reply in granted(done):
-            granted(reply)
+        for message, reply in zip(messages, granted(done), strict=True):
+            if refused(reply):  # the key is no stream, for example
+                raise BrokerUnavailable(f"Redis refuses to add to {self._stream(message.topic).decode()!r}: {reply}")
 
     def _begin_upkeep(self) -> None:
         if self._upkeep is None:

@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from orderwright.kernel.broker import Delivery
-from orderwright.kernel.brokers.redis.connection import PATIENCE_S, Address, Command, Link, granted, refused
+from orderwright.kernel.brokers.redis.connection import LET_GO_S, PATIENCE_S, Address, Command, Link, granted, refused
 from orderwright.kernel.brokers.redis.entries import Merged, Place, delivery
 from orderwright.kernel.brokers.redis.upkeep import FORSAKEN_MS, leaving
 from orderwright.kernel.clock import Clock
@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 WAIT_S = 5.0
 """How long one reading waits for news, and how often is looked for what others left."""
-CLOSE_S = 4.0
+CLOSE_S = 3.0
 PAGE = 1000
 RETRY = Backoff(first_s=0.1, factor=2, max_s=3, attempts=None)
 
@@ -98,7 +98,7 @@ class RedisSubscription:
         self.closed = True
         if self._filling is not None:
             self._filling.cancel()
-            await asyncio.wait({self._filling})
+            await asyncio.wait({self._filling}, timeout=LET_GO_S)
         try:
             async with asyncio.timeout(CLOSE_S):
                 await self._reading.close()
@@ -108,7 +108,7 @@ class RedisSubscription:
             log.warning("not_handed_back", group=self._group, consumer=self._consumer, reason=str(error))
 
     async def _fill(self) -> None:
-        while self._merged.to_read():
+        while not self.closed and self._merged.to_read():
             try:
                 await self._tell_handled()
                 if self._outage:
