@@ -4,6 +4,7 @@
     message                 an entry: the field `data` is the body, the CloudEvents attributes are fields beside it
     key                     the field `ce_subject`
     group                   a consumer group of that name on each of its streams, which begins with the oldest entry
+    a consumer that left    an entry in the stream `<prefix>~<group>`, if it left something that others should take
 
 What a group was given and did not acknowledge is pending in Redis. Whoever finds it pending for `?claim_after_s=`
 (30) takes it over, so a slow handler may cause a duplicate, and never a loss. Entries that every group has

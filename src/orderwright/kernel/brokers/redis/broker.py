@@ -57,7 +57,7 @@ class RedisBroker:
     async def declare(self, audience: Mapping[str, Sequence[str]]) -> None:
         self._begin_upkeep()
         for group, topics in audience.items():
-            self._groups.setdefault(group, set()).update(map(self._stream, topics))
+            self._groups.setdefault(group, set()).update((*map(self._stream, topics), self._farewells(group)))
         await self._prepare()
 
     async def subscribe(self, group: str, topics: Sequence[str], *, max_batch: int = 100) -> RedisSubscription:
@@ -65,6 +65,7 @@ class RedisBroker:
         subscription = RedisSubscription(
             group,
             {self._stream(topic): topic for topic in topics},
+            self._farewells(group),
             self._address,
             max_batch=max_batch,
             link=self._link,
@@ -101,6 +102,9 @@ class RedisBroker:
 
     def _stream(self, topic: str) -> bytes:
         return f"{self._address.prefix}{topic}".encode()
+
+    def _farewells(self, group: str) -> bytes:
+        return self._stream(f"~{group}")
 
     async def _prepare(self) -> None:
         """Make all groups that were ever declared here, on all of their streams. Those that are there stay."""

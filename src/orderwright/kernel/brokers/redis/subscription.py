@@ -37,6 +37,7 @@ class RedisSubscription:
         self,
         group: str,
         streams: Mapping[bytes, str],
+        farewells: bytes,
         address: Address,
         *,
         max_batch: int,
@@ -46,11 +47,15 @@ class RedisSubscription:
         ids: Ids,
         consumer: str,
     ) -> None:
-        """`streams` gives each stream's topic; `prepare` makes streams and groups that are not there."""
+        """`streams` gives each stream's topic; `prepare` makes streams and groups that are not there.
+
+        `farewells` is one more stream: who leaves something behind says so there, and one of the group hears it.
+        """
         self.closed = False
         self._group = group
         self._consumer = consumer
         self._topics = streams
+        self._farewells = farewells
         self._max_batch = max_batch
         self._claim_ms = round(address.claim_after_s * 1000)
         self._claim_every_s = min(WAIT_S, address.claim_after_s)
@@ -132,14 +137,24 @@ class RedisSubscription:
             return
         count = self._max_batch
         words: list[Any] = [b"XREADGROUP", b"GROUP", self._group, self._consumer, b"COUNT", count]
+        asked = streams
         if self._merged.empty:
             wait_s = min(WAIT_S, max(0.001, self._claim_at_s - self._clock.monotonic_s()))
             words += [b"BLOCK", max(1, round(wait_s * 1000))]
-        [reply] = await self._reading.run([(*words, b"STREAMS", *streams, *[b">"] * len(streams))])
+            asked = [*streams, self._farewells]
+        [reply] = await self._reading.run([(*words, b"STREAMS", *asked, *[b">"] * len(asked))])
         found = dict(granted(reply) or ())
+        self._hear_farewells([entry for entry, _ in found.get(self._farewells, ())])
         for stream in streams:
             entries = found.get(stream, ())
             self._merged.add(stream, self._new(stream, entries), more=len(entries) >= count)
+
+    def _hear_farewells(self, entries: Sequence[bytes]) -> None:
+        """Look at once for what others left, when they said that they did."""
+        if entries:
+            self._handled[self._farewells].extend(entries)
+            self._cursors = dict.fromkeys(self._topics, b"0-0")
+            self._claim_at_s = self._clock.monotonic_s()
 
     async def _begin_again(self) -> None:
         """Have everything there again, and take up what this consumer was given by a reply that never came."""
@@ -208,7 +223,8 @@ class RedisSubscription:
                 self._handled[stream].extend(handled[stream])
 
     async def _leave(self) -> None:
-        """Mark as forsaken what is pending with this consumer, and go if nothing is."""
+        """Mark as forsaken what is pending with this consumer and say so, or go without a trace if nothing is."""
+        leaves_some = False
         after = dict.fromkeys(self._topics, b"-")
         while after:
             replies = await self._link.run(
@@ -220,9 +236,12 @@ class RedisSubscription:
                 if not refused(reply, because="NOGROUP") and granted(reply)
             }
             if pending:
+                leaves_some = True
                 await self._link.run([self._forsaking(stream, ids) for stream, ids in pending.items()])
             after = {stream: b"(" + ids[-1] for stream, ids in pending.items()}
-        await self._link.run([leaving(stream, self._group, self._consumer) for stream in self._topics])
+        farewell = (b"XADD", self._farewells, b"NOMKSTREAM", b"MAXLEN", 1, b"*", b"left", self._consumer)
+        going = [leaving(stream, self._group, self._consumer) for stream in (*self._topics, self._farewells)]
+        await self._link.run([*([farewell] if leaves_some else []), *going])
 
     def _forsaking(self, stream: bytes, ids: Sequence[bytes]) -> Command:
         claiming = (b"XCLAIM", stream, self._group, self._consumer, 0, *ids)
