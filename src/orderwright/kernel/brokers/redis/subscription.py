@@ -110,7 +110,7 @@ class RedisSubscription:
                 await self._tell_handled()
                 await self._leave()
         except (BrokerUnavailable, TimeoutError) as error:
-            log.warning("not_handed_back", group=self._group, consumer=self._consumer, reason=str(error))
+            log.warning("not_handed_back", group=self._group, consumer=self._consumer, reason=str(error) or "no answer")
 
     async def _fill(self) -> None:
         while not self.closed and self._merged.to_read():
