@@ -10,6 +10,8 @@ import pytest
 
 from orderwright.kernel.brokers import open_broker
 from orderwright.kernel.brokers.redis.broker import RedisBroker
+from orderwright.kernel.brokers.redis.connection import Address, Link
+from orderwright.kernel.brokers.redis.upkeep import look_at_settings
 from orderwright.kernel.errors import BrokerUnavailable
 from orderwright.kernel.telemetry import configure_logs
 from tests.conformance.test_broker import message, numbers, take
@@ -79,10 +81,14 @@ async def test_it_is_reached_by_tls_and_password_and_what_is_wrong_with_its_sett
 async def test_an_account_that_may_not_ask_for_settings_works_all_the_same(server: SecuredRedis) -> None:
     log = StringIO()
     configure_logs(form="json", level="info", stream=log)
-    async with RedisBroker(url(server, user="modest")) as broker:
+    modest = url(server, user="modest")
+    async with RedisBroker(modest) as broker:
         await broker.declare({"a": ["t"]})
         await broker.publish([message(1)])
         await broker.trim()
+        link = Link(Address.parse(modest))
+        await look_at_settings(link)
+        await link.close()
     assert log.getvalue() == ""
 
 

@@ -7,7 +7,7 @@ again when Redis has forgotten it.
 
 import asyncio
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -147,19 +147,24 @@ class RedisBroker:
             self._upkeep = asyncio.create_task(self._keep_up())
 
     async def _keep_up(self) -> None:
-        try:
-            await upkeep.look_at_settings(self._link)
-        except BrokerUnavailable as error:
-            log.info("settings_not_seen", reason=str(error))
+        await _attempted(upkeep.look_at_settings(self._link))
         while True:
             await self._clock.sleep(upkeep.EVERY_S * (1 + self._ids.jitter() / 4))
-            try:
-                await self._prepare()
-                await upkeep.trim(
-                    self._link, await upkeep.lease(self._link, sorted(self._streams)), self._address.keep_s
-                )
-            except BrokerUnavailable as error:
-                log.info("streams_not_trimmed", reason=str(error))
+            await _attempted(self._look_after())
+
+    async def _look_after(self) -> None:
+        await self._prepare()
+        await upkeep.trim(self._link, await upkeep.lease(self._link, sorted(self._streams)), self._address.keep_s)
+
+
+async def _attempted(work: Awaitable[None]) -> None:
+    """Do what can wait until the next time, and must not end because it failed once."""
+    try:
+        await work
+    except BrokerUnavailable as error:
+        log.info("redis_not_looked_after", reason=str(error))
+    except Exception:
+        log.exception("redis_not_looked_after")
 
 
 def _batches(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
