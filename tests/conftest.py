@@ -17,13 +17,14 @@ PASSED_BY_ALL = {
     "SQLite": "orderwright.kernel.databases.sqlite:SqliteDatabase.write",
     "PostgreSQL": "orderwright.kernel.databases.postgres:PostgresDatabase.write",
     "in-process broker": "orderwright.kernel.brokers.memory:MemoryBroker.publish",
+    "Redis": "orderwright.kernel.brokers.redis.connection:Link.run",
     "HTTP servers (uvicorn, real sockets)": "orderwright.kernel.server:Door.open",
     "SMTP server (aiosmtpd, real sockets)": "aiosmtpd.smtp:SMTP.connection_made",
     "browser (Chromium)": "playwright.async_api:BrowserType.launch",
 }
 """Where nobody gets past who uses a server."""
 
-NOT_SUPPORTED_YET = ("Redis", "RabbitMQ", "Kafka")
+NOT_SUPPORTED_YET = ("RabbitMQ", "Kafka")
 
 reached: set[str] = set()
 

@@ -57,7 +57,9 @@ async def take(subscription: Subscription, count: int) -> list[Delivery]:
     taken: list[Delivery] = []
     async with asyncio.timeout(PATIENCE_S):
         while len(taken) < count:
-            taken.extend(await subscription.receive())
+            batch = await subscription.receive()
+            assert batch, "the subscription was closed"
+            taken.extend(batch)
     return taken
 
 

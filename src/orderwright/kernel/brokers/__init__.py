@@ -7,6 +7,8 @@ from orderwright.kernel.errors import ConfigurationError
 
 SCHEMES = {
     "memory": "orderwright.kernel.brokers.memory:MemoryBroker",
+    "redis": "orderwright.kernel.brokers.redis.broker:RedisBroker",
+    "rediss": "orderwright.kernel.brokers.redis.broker:RedisBroker",
 }
 
 
