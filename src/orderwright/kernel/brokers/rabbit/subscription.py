@@ -16,7 +16,7 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from orderwright.kernel.broker import Delivery
 from orderwright.kernel.brokers.rabbit.connecting import Farewells, Target, told
-from orderwright.kernel.brokers.rabbit.topology import declare_group, queue_name
+from orderwright.kernel.brokers.rabbit.topology import declare, queue_name
 from orderwright.kernel.brokers.rabbit.wire import delivery_of, times_returned
 from orderwright.kernel.clock import Clock
 from orderwright.kernel.errors import BrokerUnavailable, ConfigurationError
@@ -211,8 +211,8 @@ class RabbitSubscription:
         async with self._target.asked_to(f"let {self._group} consume", within_s=ANSWER_WITHIN_S):
             connection = await self._target.connect(self._group)
             try:
+                await declare(connection, self._target, {self._group: self._topics}, self._clock)
                 channel = await connection.channel(publisher_confirms=False)
-                await declare_group(channel, self._target, self._group, self._topics)
                 session = _Session(connection, channel, self._wake)
                 await session.consume(
                     queue_name(self._target, self._group),

@@ -5,18 +5,24 @@
 
 Invariants: everything is durable and replicated as far as the cluster is. A full queue refuses what is published, so
 the publisher knows; a dead letter leaves its queue only when the other has it. Nothing is ever unbound or deleted.
+What is new here is used only once it survives the death of a broker that stands alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from aiormq import Connection
 from aiormq.abc import AbstractChannel
-from aiormq.exceptions import ChannelAccessRefused, ChannelPreconditionFailed
+from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, ChannelPreconditionFailed
 
 from orderwright.kernel.brokers.rabbit.connecting import Target
+from orderwright.kernel.clock import Clock
 from orderwright.kernel.errors import ConfigurationError
 
 LOOKED_AT_OFTEN_ENOUGH = 1_000_000_000
 """RabbitMQ 4 discards what came back 20 times unless told otherwise; looking at a dead letter counts as coming back."""
+SETTLES_S = 1.5
+"""RabbitMQ writes where a new quorum queue has its log only after two looks half a second apart. A lone broker that is
+killed before has lost the log and all that it confirmed, and the queue never finds a leader again (seen on 3.10)."""
 
 
 def exchange_name(target: Target) -> str:
@@ -34,37 +40,63 @@ def dead_letters_name(target: Target) -> str:
     return f"{target.prefix}orderwright.dead-letters"
 
 
-async def declare_exchange(channel: AbstractChannel, target: Target) -> None:
-    """Have the exchange, so that also a topic that nobody hears can be published."""
-    name = exchange_name(target)
+async def declare(connection: Connection, target: Target, audience: Mapping[str, Sequence[str]], clock: Clock) -> None:
+    """Have the exchange, so that also a topic that nobody hears can be published, and the queues of these groups.
+
+    ConfigurationError when something else stands there already.
+    """
+    queues = [queue_name(target, group) for group in audience]
+    settled = not queues or await _all_there(connection, [dead_letters_name(target), *queues])
+    channel = await connection.channel(publisher_confirms=False)
     try:
-        await channel.exchange_declare(name, exchange_type="topic", durable=True)
-    except (ChannelAccessRefused, ChannelPreconditionFailed) as error:
-        raise _refused(target, "exchange", name, error) from error
+        await _declare_exchange(channel, target, exchange_name(target), "topic")
+        if audience:
+            await _declare_dead_letters(channel, target)
+        for group, topics in audience.items():
+            await _declare_group(channel, target, group, topics)
+    finally:
+        await channel.close()
+    if not settled:
+        await clock.sleep(SETTLES_S)
 
 
-async def declare_group(channel: AbstractChannel, target: Target, group: str, topics: Sequence[str]) -> None:
-    """Have the group's queue, bound for its topics, and the dead letters behind it."""
-    dead, name = dead_letters_name(target), queue_name(target, group)
-    await declare_exchange(channel, target)
+async def _all_there(connection: Connection, queues: Iterable[str]) -> bool:
+    channel = await connection.channel(publisher_confirms=False)
     try:
-        await channel.exchange_declare(dead, exchange_type="fanout", durable=True)
-    except (ChannelAccessRefused, ChannelPreconditionFailed) as error:
-        raise _refused(target, "exchange", dead, error) from error
-    await _declare_queue(channel, target, dead, {"x-delivery-limit": LOOKED_AT_OFTEN_ENOUGH})
-    await channel.queue_bind(dead, dead)
+        for name in queues:
+            await channel.queue_declare(name, passive=True)
+    except ChannelNotFoundEntity:
+        return False
+    finally:
+        await channel.close()
+    return True
+
+
+async def _declare_dead_letters(channel: AbstractChannel, target: Target) -> None:
+    name = dead_letters_name(target)
+    await _declare_exchange(channel, target, name, "fanout")
+    await _declare_queue(channel, target, name, {"x-delivery-limit": LOOKED_AT_OFTEN_ENOUGH})
+    await channel.queue_bind(name, name)
+
+
+async def _declare_group(channel: AbstractChannel, target: Target, group: str, topics: Sequence[str]) -> None:
+    name = queue_name(target, group)
     bounds: dict[str, str | int] = {
         "x-delivery-limit": target.delivery_limit,
-        "x-dead-letter-exchange": dead,
+        "x-dead-letter-exchange": dead_letters_name(target),
         "x-dead-letter-strategy": "at-least-once",
         "x-overflow": "reject-publish",
     }
     await _declare_queue(channel, target, name, bounds)
-    for topic in topics[:-1]:
-        await channel.queue_bind(name, exchange_name(target), topic, nowait=True)
-    for topic in topics[-1:]:
-        # A channel is served in order, so the answer to the last is the answer to all.
+    for topic in topics:
         await channel.queue_bind(name, exchange_name(target), topic)
+
+
+async def _declare_exchange(channel: AbstractChannel, target: Target, name: str, kind: str) -> None:
+    try:
+        await channel.exchange_declare(name, exchange_type=kind, durable=True)
+    except (ChannelAccessRefused, ChannelPreconditionFailed) as error:
+        raise _refused(target, "exchange", name, error) from error
 
 
 async def _declare_queue(channel: AbstractChannel, target: Target, name: str, arguments: dict[str, str | int]) -> None:
