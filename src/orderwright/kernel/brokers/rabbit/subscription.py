@@ -13,6 +13,7 @@ from typing import NamedTuple
 import structlog
 from aiormq import Connection
 from aiormq.abc import AbstractChannel, DeliveredMessage
+from pamqp.commands import Basic
 
 from orderwright.kernel.broker import Delivery
 from orderwright.kernel.brokers.rabbit.connecting import Farewells, Target, told
@@ -27,6 +28,8 @@ log = structlog.get_logger(__name__)
 
 BATCHES_AHEAD = 3
 """One is being handled, one waits, one is on its way; nothing more comes before something was acknowledged."""
+CONSUMER = "orderwright"
+"""A name of ours: what comes first may be here before the broker's answer with a name that it chose."""
 ANSWER_WITHIN_S = 10.0
 ACKNOWLEDGE_WITHIN_S = 5.0
 LEAVE_WITHIN_S = 1.0
@@ -54,15 +57,19 @@ class _Session:
         self._wake = wake
         self._fetched: deque[Delivery] = deque()
         self._handed_out: set[int] = set()
+        self._acknowledged = asyncio.Event()
+        self._alone: asyncio.Task[None] | None = None
 
-    async def consume(self, queue: str, *, prefetch: int, suspicious_after: int) -> None:
-        """Begin with one message; take more at a time once one came that did not come back often."""
+    async def begin(self, queue: str, *, prefetch: int, suspicious_after: int) -> None:
+        """Take one message; more at a time once one came that did not come back often."""
         self._queue, self._prefetch, self._suspicious_after = queue, prefetch, suspicious_after
         self._channel.on_consumer_cancel_callbacks.add(lambda _: self.lose("the queue was deleted or moved"))
         for closing in (self._channel.closing, self.connection.closing):
             closing.add_done_callback(self._closed)
-        self._careful = True
-        await self._fetch("first", 1)
+        if await self._take_one():
+            self._alone = asyncio.create_task(self._take_one_by_one())
+        else:
+            await self._take_many()
 
     def take(self, most: int) -> list[Delivery]:
         """Hand over what is there."""
@@ -82,37 +89,50 @@ class _Session:
         for tag in sorted(tags.difference(before)):
             await self._channel.basic_ack(tag, wait=False)
         self.was_useful = True
+        self._acknowledged.set()
 
     async def stop(self) -> None:
         """Fetch no more. The broker's answer follows everything that was acknowledged before."""
-        await self._channel.basic_cancel(self._consumer, timeout=LEAVE_WITHIN_S)
+        if self._alone is not None:
+            self._alone.cancel()
+        await self._channel.basic_cancel(CONSUMER, timeout=LEAVE_WITHIN_S)
 
     def lose(self, reason: str) -> None:
         """Nothing comes or goes here any more; the broker delivers again what is open."""
         if not self.lost.is_set():
             self.reason = reason
             self._fetched.clear()
+            if self._alone is not None:
+                self._alone.cancel()
             self.lost.set()
 
-    async def _fetch(self, consumer: str, prefetch: int) -> None:
-        # The name is ours to choose: what comes first may be here before the answer with the broker's choice.
-        self._consumer = consumer
-        await self._channel.basic_qos(prefetch_count=prefetch, timeout=ANSWER_WITHIN_S)
-        await self._channel.basic_consume(self._queue, self._arrived, consumer_tag=consumer, timeout=ANSWER_WITHIN_S)
+    async def _take_one_by_one(self) -> None:
+        try:
+            suspicious = True
+            while suspicious:
+                await self._acknowledged.wait()
+                suspicious = await self._take_one()
+            await self._take_many()
+        except Exception as error:
+            self.lose(told(error))
+
+    async def _take_one(self) -> bool:
+        """Fetch the message that is first, if there is one; answers whether it came back often."""
+        self._acknowledged.clear()
+        incoming = await self._channel.basic_get(self._queue, timeout=ANSWER_WITHIN_S)
+        if not isinstance(incoming.delivery, Basic.GetOk):
+            return False
+        await self._arrived(incoming)
+        return times_returned(incoming) >= self._suspicious_after
+
+    async def _take_many(self) -> None:
+        await self._channel.basic_qos(prefetch_count=self._prefetch, timeout=ANSWER_WITHIN_S)
+        await self._channel.basic_consume(self._queue, self._arrived, consumer_tag=CONSUMER, timeout=ANSWER_WITHIN_S)
 
     async def _arrived(self, incoming: DeliveredMessage) -> None:
-        if self.lost.is_set():
-            return
-        self._fetched.append(delivery_of(incoming, Token(self, incoming.delivery_tag or 0)))
-        self._wake.set()
-        if self._careful and times_returned(incoming) < self._suspicious_after:
-            self._careful = False
-            try:
-                # A consumer keeps the prefetch that it began with.
-                await self._channel.basic_cancel(self._consumer, timeout=ANSWER_WITHIN_S)
-                await self._fetch("further", self._prefetch)
-            except Exception as error:
-                self.lose(told(error))
+        if not self.lost.is_set():
+            self._fetched.append(delivery_of(incoming, Token(self, incoming.delivery_tag or 0)))
+            self._wake.set()
 
     def _closed(self, closing: "asyncio.Future[None]") -> None:
         self.lose("it was closed" if closing.cancelled() else told(closing.exception()))
@@ -205,6 +225,8 @@ class RabbitSubscription:
                     log.error("consumer_cannot_join", group=self._group, reason=str(error))
                 complaint = str(error)
             else:
+                # What it fetched while this was still the old one has woken nobody who could take it.
+                self._wake.set()
                 return failures
 
     async def _join(self) -> _Session:
@@ -214,7 +236,7 @@ class RabbitSubscription:
                 await declare(connection, self._target, {self._group: self._topics}, self._clock)
                 channel = await connection.channel(publisher_confirms=False)
                 session = _Session(connection, channel, self._wake)
-                await session.consume(
+                await session.begin(
                     queue_name(self._target, self._group),
                     prefetch=BATCHES_AHEAD * self._max_batch,
                     suspicious_after=max(1, self._target.delivery_limit // 10),
