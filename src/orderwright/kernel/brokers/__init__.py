@@ -6,6 +6,8 @@ from orderwright.kernel.broker import Broker
 from orderwright.kernel.errors import ConfigurationError
 
 SCHEMES = {
+    "amqp": "orderwright.kernel.brokers.rabbit:RabbitBroker",
+    "amqps": "orderwright.kernel.brokers.rabbit:RabbitBroker",
     "memory": "orderwright.kernel.brokers.memory:MemoryBroker",
     "redis": "orderwright.kernel.brokers.redis.broker:RedisBroker",
     "rediss": "orderwright.kernel.brokers.redis.broker:RedisBroker",
