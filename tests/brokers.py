@@ -15,7 +15,7 @@ from tests.databases import needed
 from tools.backends.__main__ import servers
 from tools.backends.server import Server
 
-BROKERS = ("memory",)
+BROKERS = ("memory", "kafka")
 SERVER_OF = {"redis": "Redis", "rabbitmq": "RabbitMQ", "kafka": "Kafka"}
 FOLDER = Path(__file__).parents[1] / ".backends"
 

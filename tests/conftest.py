@@ -17,12 +17,13 @@ PASSED_BY_ALL = {
     "SQLite": "orderwright.kernel.databases.sqlite:SqliteDatabase.write",
     "PostgreSQL": "orderwright.kernel.databases.postgres:PostgresDatabase.write",
     "in-process broker": "orderwright.kernel.brokers.memory:MemoryBroker.publish",
+    "Kafka": "orderwright.kernel.brokers.kafka.broker:KafkaBroker.publish",
     "HTTP servers (uvicorn, real sockets)": "orderwright.kernel.server:Door.open",
     "SMTP server (aiosmtpd, real sockets)": "aiosmtpd.smtp:SMTP.connection_made",
 }
 """Where nobody gets past who uses a server."""
 
-NOT_SUPPORTED_YET = ("Redis", "RabbitMQ", "Kafka", "browser")
+NOT_SUPPORTED_YET = ("Redis", "RabbitMQ", "browser")
 
 reached: set[str] = set()
 

@@ -6,6 +6,7 @@ from orderwright.kernel.broker import Broker
 from orderwright.kernel.errors import ConfigurationError
 
 SCHEMES = {
+    "kafka": "orderwright.kernel.brokers.kafka.broker:KafkaBroker",
     "memory": "orderwright.kernel.brokers.memory:MemoryBroker",
 }
 
