@@ -6,8 +6,9 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from tools.backends.server import CannotStart, Server, free_port
+from tools.backends.server import CannotStart, Server, free_port, listens
 from tools.backends.servers import Kafka, PgBouncer, Postgres, RabbitMq, Redis
 
 KINDS: dict[str, type[Server]] = {
@@ -48,7 +49,7 @@ def urls_of(folder: Path = DEFAULT_FOLDER) -> dict[str, str]:
         known: dict[str, str] = json.loads((folder / "urls.json").read_text())
     except FileNotFoundError:
         return {}
-    return known
+    return {name: url for name, url in known.items() if listens(urlsplit(url).port or 0)}
 
 
 def up(folder: Path, names: list[str], *, require: bool) -> None:

@@ -13,6 +13,7 @@ from typing import ClassVar
 
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 20.0
+START_ATTEMPTS = 10
 
 
 class CannotStart(Exception):
@@ -41,6 +42,9 @@ class Server:
     def prepare(self) -> None:
         """Write what the first start needs."""
         raise NotImplementedError
+
+    def clear_up(self) -> None:
+        """Remove what a killed process left in the way of the next; called while none runs."""
 
     def command(self) -> Sequence[str]:
         """What to run; the process must stay in the foreground."""
@@ -78,23 +82,19 @@ class Server:
             self.give_to_account()
             self.prepare()
             (self.folder / "prepared").touch()
-        with (self.folder / "output.log").open("ab") as output:
-            process = subprocess.Popen(
-                self.as_account(self.command()),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env={**os.environ, **self.environment},
-                cwd=self.folder,
-                start_new_session=True,
-            )
-        self.pid_file.write_text(str(process.pid))
         deadline_s = time.monotonic() + START_TIMEOUT_S
+        process, attempts = self._spawn(), 1
         while not self.answers():
-            if process.poll() is not None or time.monotonic() > deadline_s:
+            if process.poll() is not None and attempts < START_ATTEMPTS:
+                # What is left of a server that was killed may hold its files for a moment.
+                time.sleep(0.5)
+                process, attempts = self._spawn(), attempts + 1
+            elif process.poll() is not None or time.monotonic() > deadline_s:
                 self.stop()
                 raise CannotStart(f"{self.name} did not come up; the end of {self.folder}/output.log:\n{self._tail()}")
             time.sleep(0.1)
+        # It outlives this program on purpose; Popen would complain of a child that nobody waited for.
+        process.returncode = 0
 
     def stop(self, *, kill: bool = False) -> None:
         """End it: by its own way, or at once with `kill`."""
@@ -116,6 +116,21 @@ class Server:
         """End it and start it again with its data, on its port."""
         self.stop(kill=kill)
         self.start()
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        self.clear_up()
+        with (self.folder / "output.log").open("ab") as output:
+            process = subprocess.Popen(
+                self.as_account(self.command()),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, **self.environment},
+                cwd=self.folder,
+                start_new_session=True,
+            )
+        self.pid_file.write_text(str(process.pid))
+        return process
 
     def as_account(self, command: Sequence[str]) -> list[str]:
         """`command`, under the server's account where that is needed."""
