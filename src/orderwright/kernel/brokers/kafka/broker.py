@@ -31,6 +31,8 @@ REBALANCE_TIMEOUT_S = 30.0
 """More than a heartbeat, `DRAIN_S` and `LAST_COMMIT_S` of a subscription together."""
 REQUEST_TIMEOUT_S = 40.0
 """More than REBALANCE_TIMEOUT_S: joining a group waits for all of its members."""
+RETRY_S = 0.5
+"""Between attempts, on average: the library waits always the same time, so each consumer is given its own."""
 METADATA_AGE_S = 60.0
 DAY_S = 86_400.0
 
@@ -105,6 +107,7 @@ class KafkaBroker:
             max_poll_interval_ms=int(DAY_S * 1000),
             fetch_max_wait_ms=int(FETCH_WAIT_S * 1000),
             fetch_max_bytes=FETCH_BYTES,
+            retry_backoff_ms=int(RETRY_S * (0.5 + self._ids.jitter()) * 1000),
             # How often the library's loop looks around without a cause; everything that it waits for wakes it up.
             consumer_timeout_ms=int(FETCH_WAIT_S * 1000),
             metadata_max_age_ms=int(METADATA_AGE_S * 1000),

@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 
 from orderwright.kernel.brokers.kafka.clients import end_producer
 from orderwright.kernel.brokers.kafka.options import Options
@@ -40,7 +39,10 @@ class Publisher:
                 async with self._turn:
                     sent = await self._enqueue(messages)
                 await asyncio.gather(*sent)
-        except (KafkaError, OSError, TimeoutError) as error:
+        except BrokerUnavailable:
+            raise
+        except Exception as error:
+            # The library fails in many ways, and each of them leaves it open what has arrived.
             self._give_up()
             raise BrokerUnavailable(f"Kafka did not confirm {len(messages)} messages: {error!r}") from error
 

@@ -64,6 +64,7 @@ class KafkaSubscription:
         self._committing: asyncio.Task[None] | None = None
         self._closed = False
         self._silent = False
+        self._failures = 0
         self._running = asyncio.create_task(self._run())
 
     async def receive(self) -> Sequence[Delivery]:
@@ -126,29 +127,28 @@ class KafkaSubscription:
         )
 
     async def _run(self) -> None:
-        attempt = 0
         while True:
             consumer = self._consumer = self._make_consumer()
             try:
                 consumer.subscribe(self._topics, listener=_Listener(self))
                 await consumer.start()
-                attempt = 0
                 await self._fetch_forever(consumer)
             except Exception as error:
                 # The library's consumers die of errors of many kinds; none of them is a reason not to try again.
-                attempt += 1
-                if attempt == 1:
+                self._failures += 1
+                if self._failures == 1:
                     log.warning("kafka_consumer_begins_anew", topics=self._topics, reason=repr(error))
             finally:
                 self._buffer.clear()
                 self._progress = Progress()
                 await self._stop_committing()
                 await end_consumer(consumer, LEAVE_S)
-            await self._clock.sleep(AGAIN.delay_s(attempt, self._ids.jitter()) or 0)
+            await self._clock.sleep(AGAIN.delay_s(self._failures, self._ids.jitter()) or 0)
 
     async def _fetch_forever(self, consumer: AIOKafkaConsumer) -> None:
         while True:
             fetched = await consumer.getmany(timeout_ms=int(LOOK_EVERY_S * 1000))
+            self._failures = 0
             for records in fetched.values():
                 self._buffer.extend(records)
             if fetched:
