@@ -2,7 +2,7 @@
 
 aiokafka's own `stop()` may wait for as long as a broker is away, and cannot be repeated once it was cut short. What it
 then leaves behind (a sender that sends for ever, a heartbeat, connections) is reached here through private names, and
-nowhere else. Written for aiokafka 0.14.
+nowhere else; so is the one knob that it does not offer. Written for aiokafka 0.14.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError
 log = structlog.get_logger(__name__)
 
 QUIET_S = 60.0
+AN_HOUR_S = 3600.0
 
 
 class OneLine(logging.Handler):
@@ -38,6 +39,15 @@ def quieten() -> None:
     if not any(isinstance(handler, OneLine) for handler in library.handlers):
         library.addHandler(OneLine())
         library.propagate = False
+
+
+def fetch_all_or_nothing(consumer: AIOKafkaConsumer) -> None:
+    """Have a started consumer ask a server for more only when all that came from it was taken.
+
+    Otherwise it asks after 0.1 s, without the partitions that still hold something here; when the others are empty the
+    server holds that request for as long as it may, and what is new in the busy ones waits (1.8 s were measured).
+    """
+    consumer._fetcher._prefetch_backoff = AN_HOUR_S
 
 
 async def end_producer(producer: AIOKafkaProducer, timeout_s: float) -> None:

@@ -56,9 +56,7 @@ class Publisher:
         if self._closed:
             raise BrokerUnavailable("This connection to Kafka was closed")
         await self._make_topics(sorted({message.topic for message in messages}))
-        if self._producer is None:
-            await self._begin()
-        producer, prefix = self._producer, self._options.prefix
+        producer, prefix = self._producer or await self._begin(), self._options.prefix
         return [
             await producer.send(
                 prefix + message.topic,
@@ -69,14 +67,15 @@ class Publisher:
             for message in messages
         ]
 
-    async def _begin(self) -> None:
-        self._producer = AIOKafkaProducer(
+    async def _begin(self) -> AIOKafkaProducer:
+        producer = self._producer = AIOKafkaProducer(
             **self._options.for_client(REQUEST_TIMEOUT_S),
             acks="all",
             enable_idempotence=True,
             max_batch_size=BATCH_BYTES,
         )
-        await self._producer.start()
+        await producer.start()
+        return producer
 
     def _give_up(self) -> None:
         """Forget the producer; it is ended in the background, and the next call makes another."""

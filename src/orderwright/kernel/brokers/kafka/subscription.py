@@ -15,7 +15,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 
 from orderwright.kernel.broker import Delivery
-from orderwright.kernel.brokers.kafka.clients import end_consumer
+from orderwright.kernel.brokers.kafka.clients import end_consumer, fetch_all_or_nothing
 from orderwright.kernel.brokers.kafka.offsets import Partition, Progress
 from orderwright.kernel.clock import Clock
 from orderwright.kernel.ids import Ids
@@ -23,9 +23,8 @@ from orderwright.kernel.retry import Backoff
 
 log = structlog.get_logger(__name__)
 
-BUFFER = 2000
-"""Below so many records more are fetched. The library leaves a partition that was not emptied out of its next request,
-and that may wait for FETCH_WAIT_S at the broker; so everything is taken from it, long before it runs dry here."""
+BUFFER = 500
+"""With so many records at hand no more are fetched."""
 LOOK_EVERY_S = 5.0
 SILENT_AFTER_S = 15.0
 COMMIT_EVERY_S = 0.1
@@ -132,6 +131,7 @@ class KafkaSubscription:
             try:
                 consumer.subscribe(self._topics, listener=_Listener(self))
                 await consumer.start()
+                fetch_all_or_nothing(consumer)
                 await self._fetch_forever(consumer)
             except Exception as error:
                 # The library's consumers die of errors of many kinds; none of them is a reason not to try again.
