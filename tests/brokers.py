@@ -14,7 +14,7 @@ from tests.databases import needed
 from tools.backends.__main__ import chosen_folder, servers
 from tools.backends.server import Server
 
-BROKERS = ("memory", "redis", "rabbitmq")
+BROKERS = ("memory", "redis", "rabbitmq", "kafka")
 SERVER_OF = {"redis": "Redis", "rabbitmq": "RabbitMQ", "kafka": "Kafka"}
 
 

@@ -213,7 +213,13 @@ async def test_values_come_back_as_they_were_stored(database: Database) -> None:
     at = datetime(2026, 3, 29, 2, 30, 0, 123456, tzinfo=timezone(timedelta(hours=2)))
     document = {"name": "☃", "list": [1, None, {"deep": True}], "text": "9007199254740993"}
     row = {"id": id_, "at": at, "amount": Decimal("9999999999.9900"), "document": document, "body": b"\x00\xff"}
-    empty: dict[str, object] = {"id": id_.replace("019b", "019c"), "at": None, "amount": None, "document": ["a", ["list"]], "body": None}
+    empty: dict[str, object] = {
+        "id": id_.replace("019b", "019c"),
+        "at": None,
+        "amount": None,
+        "document": ["a", ["list"]],
+        "body": None,
+    }
     await database.write(lambda connection: rows.insert(connection, kinds, [row, empty]))
     chosen = sa.select(kinds).where(rows.one_of(kinds.c.id, [id_, empty["id"]])).order_by(kinds.c.id)
     stored, nothing = await database.read(lambda connection: [dict(r) for r in connection.execute(chosen).mappings()])

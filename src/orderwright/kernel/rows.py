@@ -114,7 +114,9 @@ class _List(sa.types.TypeDecorator[list[Any]]):
         self.item = item
 
     def load_dialect_impl(self, dialect: Dialect) -> Any:
-        return dialect.type_descriptor(sa.Text() if dialect.name == "sqlite" else postgresql.ARRAY(self.item, dimensions=1))
+        return dialect.type_descriptor(
+            sa.Text() if dialect.name == "sqlite" else postgresql.ARRAY(self.item, dimensions=1)
+        )
 
     def process_bind_param(self, value: list[Any] | None, dialect: Dialect) -> Any:
         if value is None or dialect.name != "sqlite":

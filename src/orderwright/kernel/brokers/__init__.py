@@ -8,6 +8,7 @@ from orderwright.kernel.errors import ConfigurationError
 SCHEMES = {
     "amqp": "orderwright.kernel.brokers.rabbit:RabbitBroker",
     "amqps": "orderwright.kernel.brokers.rabbit:RabbitBroker",
+    "kafka": "orderwright.kernel.brokers.kafka.broker:KafkaBroker",
     "memory": "orderwright.kernel.brokers.memory:MemoryBroker",
     "redis": "orderwright.kernel.brokers.redis.broker:RedisBroker",
     "rediss": "orderwright.kernel.brokers.redis.broker:RedisBroker",
