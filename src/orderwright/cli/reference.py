@@ -62,7 +62,7 @@ def print_routes() -> None:
     table = Table("service", "method", "path", "what it does", box=None)
     with assembled() as services:
         for service in services.values():
-            for route in service.router.routes:
+            for route in (route for router in service.routers for route in router.routes):
                 if isinstance(route, APIRoute):
                     table.add_row(service.name, ", ".join(sorted(route.methods or ())), route.path, route.summary or "")
     Console(highlight=False).print(table)
