@@ -6,6 +6,7 @@ that the service takes counts against the service: a client that sends or reads 
 """
 
 import asyncio
+from urllib.parse import quote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -35,7 +36,7 @@ class Proxy:
         app, breaker = self._peers.app(route.service), self._peers.breaker(route.service)
         for may_be_repeated in (True, False) if scope["method"] in READING else (False,):
             attempt = _Attempt(send, breaker, self._timeout_s, route.streams, may_be_repeated)
-            await attempt.make(app, _inner(scope, address, body), body, receive)
+            await attempt.make(app, _inner(route, scope, address, body), body, receive)
             if not attempt.forgotten:
                 return
 
@@ -187,7 +188,7 @@ async def _nothing_more() -> Message:
     raise AssertionError("nobody sets this event")
 
 
-def _inner(scope: Scope, address: Address, body: bytes) -> Scope:
+def _inner(route: Route, scope: Scope, address: Address, body: bytes) -> Scope:
     """The request as the service sees it: below its own root, with what was found out here in its headers."""
     headers = inward(scope["headers"])
     if any(name.lower() == b"transfer-encoding" for name, _ in scope["headers"]):
@@ -197,11 +198,14 @@ def _inner(scope: Scope, address: Address, body: bytes) -> Scope:
     if request is not None:
         headers.append((b"x-request-id", request.request_id.encode()))
         headers.append((b"traceparent", request.traceparent.encode()))
+    path = route.inside(scope["path"].removeprefix(API))
     raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
+    # How a path was spelt is kept, except where the service's own is another one.
+    spelt = quote(path).encode() if route.shared else raw_path.removeprefix(API.encode())
     inner = {
         **scope,
-        "path": scope["path"].removeprefix(API),
-        "raw_path": raw_path.removeprefix(API.encode()),
+        "path": path,
+        "raw_path": spelt,
         "headers": headers,
         "client": INNER_PEER,
         "root_path": "",
