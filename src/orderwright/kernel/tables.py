@@ -1,5 +1,4 @@
-"""The tables that every service's database has beside its own: outbox, inbox, kept messages and what
-happened to them, idempotency keys.
+"""The tables that every service's database has beside its own: outbox, inbox, kept messages, idempotency keys.
 
 Invariant: the outbox has the columns that Debezium's outbox event router reads (id, aggregatetype, aggregateid, type,
 payload), so change data capture can take the relay's place. https://debezium.io/documentation/reference/transformations/outbox-event-router.html
@@ -10,6 +9,9 @@ import sqlalchemy as sa
 from orderwright.kernel.columns import Instant, json_document
 
 kernel_metadata = sa.MetaData()
+
+TEXT_LENGTH = 200
+"""What is kept of a text in a message that failed."""
 
 outbox = sa.Table(
     "outbox",
@@ -41,11 +43,11 @@ kept_messages = sa.Table(
     kernel_metadata,
     sa.Column("id", sa.String(36), primary_key=True),
     sa.Column("state", sa.String(10), nullable=False, comment="retrying | dead | parked | handled | discarded"),
-    sa.Column("topic", sa.String(200), nullable=False),
-    sa.Column("key", sa.String(200), nullable=False),
+    sa.Column("topic", sa.String(TEXT_LENGTH), nullable=False),
+    sa.Column("key", sa.String(TEXT_LENGTH), nullable=False),
     sa.Column("about", sa.String(64), comment="what the key is the id of; null where the message cannot be read"),
-    sa.Column("event_id", sa.String(200), comment="null where the message cannot be read"),
-    sa.Column("source", sa.String(200)),
+    sa.Column("event_id", sa.String(TEXT_LENGTH), comment="null where the message cannot be read"),
+    sa.Column("source", sa.String(TEXT_LENGTH)),
     sa.Column("holds", sa.Boolean, nullable=False, comment="later messages of its line wait behind it"),
     sa.Column("position", sa.Integer, comment="its place in its line"),
     sa.Column("headers", json_document(), nullable=False),
@@ -67,7 +69,7 @@ kept_messages = sa.Table(
 kept_lines = sa.Table(
     "kept_lines",
     kernel_metadata,
-    sa.Column("key", sa.String(200), primary_key=True),
+    sa.Column("key", sa.String(TEXT_LENGTH), primary_key=True),
     sa.Column("about", sa.String(64), primary_key=True),
     sa.Column("last_position", sa.Integer, nullable=False),
     comment="one row for each key that is held up; whoever changes who waits there locks it",
@@ -87,11 +89,11 @@ dead_letter_actions = sa.Table(
     kernel_metadata,
     sa.Column("id", sa.String(36), primary_key=True),
     sa.Column("at", Instant, nullable=False),
-    sa.Column("who", sa.String(200), nullable=False),
+    sa.Column("who", sa.String(TEXT_LENGTH), nullable=False),
     sa.Column("action", sa.String(10), nullable=False, comment="replay | discard"),
     sa.Column("message_id", sa.String(36), nullable=False, comment="of kept_messages; outlives it"),
-    sa.Column("topic", sa.String(200), nullable=False),
-    sa.Column("key", sa.String(200), nullable=False),
+    sa.Column("topic", sa.String(TEXT_LENGTH), nullable=False),
+    sa.Column("key", sa.String(TEXT_LENGTH), nullable=False),
     sa.Column("reason", sa.Text),
     sa.Column("outcome", sa.Text, nullable=False),
     sa.Index("ix_dead_letter_actions_message", "message_id", "id"),

@@ -24,7 +24,7 @@ from orderwright.kernel.web import Body, Cursor, ExactRoute, Limit, Page, ShortT
 router = APIRouter(route_class=ExactRoute, tags=["dead letters"])
 
 State = Literal["retrying", "dead", "parked", "handled", "discarded"]
-Text = Annotated[str | None, Query(max_length=200)]
+Text = Annotated[ShortText | None, Query()]
 AT_ONCE = 50
 """So many messages are replayed in one request; a page takes up the next."""
 

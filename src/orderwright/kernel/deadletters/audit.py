@@ -8,7 +8,9 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from orderwright.kernel.deadletters.kept import ERROR_LENGTH, TEXT_LENGTH, KeptMessage
+from orderwright.kernel.columns import storable
+from orderwright.kernel.deadletters.kept import ERROR_LENGTH, KeptMessage
+from orderwright.kernel.tables import TEXT_LENGTH
 from orderwright.kernel.tables import dead_letter_actions as actions
 
 REPLAY, DISCARD = "replay", "discard"
@@ -44,13 +46,13 @@ def record(
     row = {
         "id": act_id,
         "at": at,
-        "who": who[:TEXT_LENGTH],
+        "who": storable(who, TEXT_LENGTH),
         "action": action,
         "message_id": kept.id,
         "topic": kept.topic,
         "key": kept.key,
-        "reason": reason,
-        "outcome": outcome[:ERROR_LENGTH],
+        "reason": None if reason is None else storable(reason, ERROR_LENGTH),
+        "outcome": storable(outcome, ERROR_LENGTH),
     }
     connection.execute(sa.insert(actions), row)
 

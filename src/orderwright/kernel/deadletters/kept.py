@@ -12,15 +12,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from orderwright.kernel.columns import storable
 from orderwright.kernel.database import insert_ignoring
 from orderwright.kernel.deadletters import lines
 from orderwright.kernel.deadletters.lines import Line
 from orderwright.kernel.deadletters.states import DISCARDED, FAILED, HANDLED, RETRYING
-from orderwright.kernel.tables import kept_attempts, kept_messages
+from orderwright.kernel.tables import TEXT_LENGTH, kept_attempts, kept_messages
 
 KEEP_FOR = timedelta(days=30)
-TEXT_LENGTH = 200
 ERROR_LENGTH = 2000
+HEADER_LENGTH = 8000
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,7 @@ def record_failure(
         .where(kept_messages.c.id == kept.id)
         .values(
             attempts=kept_messages.c.attempts + 1,
-            error=error[:ERROR_LENGTH],
+            error=storable(error, ERROR_LENGTH),
             holds=holds,
             position=position,
             updated_at=now,
@@ -171,10 +172,11 @@ def of_row(row: Any) -> KeptMessage:
 
 def _insert(connection: sa.Connection, message: KeptMessage, position: int | None) -> bool:
     row = {column.name: getattr(message, column.name) for column in kept_messages.c}
-    row |= {"position": position, "headers": dict(message.headers), "error": message.error[:ERROR_LENGTH]}
-    for name in ("topic", "key"):
-        row[name] = row[name][:TEXT_LENGTH]
-    if len(message.event_id or "") > TEXT_LENGTH or len(message.source or "") > TEXT_LENGTH:
+    headers = {storable(name, HEADER_LENGTH): storable(value, HEADER_LENGTH) for name, value in message.headers.items()}
+    row |= {"position": position, "headers": headers, "error": storable(message.error, ERROR_LENGTH)}
+    for name in ("topic", "key", "event_id", "source"):
+        row[name] = None if row[name] is None else storable(row[name], TEXT_LENGTH)
+    if (row["event_id"], row["source"]) != (message.event_id, message.source):
         # What is left of such an id may be another one's too, and must not be taken for it.
         row |= {"event_id": None, "source": None}
     statement = insert_ignoring(connection, kept_messages).returning(kept_messages.c.id)
@@ -182,5 +184,5 @@ def _insert(connection: sa.Connection, message: KeptMessage, position: int | Non
 
 
 def _add_attempt(connection: sa.Connection, kept_id: str, number: int, error: str, now: datetime) -> None:
-    row = {"kept_id": kept_id, "number": number, "at": now, "error": error[:ERROR_LENGTH]}
+    row = {"kept_id": kept_id, "number": number, "at": now, "error": storable(error, ERROR_LENGTH)}
     connection.execute(sa.insert(kept_attempts), row)

@@ -14,11 +14,11 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from orderwright.kernel.columns import storable
 from orderwright.kernel.database import insert_ignoring
 from orderwright.kernel.deadletters.states import FAILED, PARKED, RETRYING
-from orderwright.kernel.tables import kept_lines, kept_messages
+from orderwright.kernel.tables import TEXT_LENGTH, kept_lines, kept_messages
 
-KEY_LENGTH = 200
 _ANY = "SELECT 1 FROM kept_lines LIMIT 1"
 
 
@@ -31,8 +31,8 @@ class Line:
 
 
 def line(key: str, about: str) -> Line:
-    """The line of a key; keys longer than any of ours are told apart by what is kept of them."""
-    return Line(key[:KEY_LENGTH], about)
+    """The line of a key; keys odder than any of ours are told apart by what is kept of them."""
+    return Line(storable(key, TEXT_LENGTH), about)
 
 
 def any_held(connection: sa.Connection) -> bool:
