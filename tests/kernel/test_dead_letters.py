@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from orderwright.contracts.catalog import ProductDeleted
 from orderwright.contracts.shipping import OrderDelivered
 from orderwright.kernel.broker import Delivery
+from orderwright.kernel.deadletters import kept as store
 from orderwright.kernel.errors import MalformedMessage, TryLater
 from orderwright.kernel.messages import encode
 from orderwright.kernel.tables import kept_lines
@@ -68,6 +69,17 @@ async def test_the_same_key_of_another_kind_of_thing_does_not_wait(bench: Servic
     await bench.hear(level("7", 1))
     await bench.hear(OrderDelivered(order_id="7"))
     assert await noted(bench) == ["7 order.delivered"]
+
+
+async def test_two_things_of_one_key_have_a_line_each(bench: ServiceBench, faults: Faults) -> None:
+    faults.of["7"] = broken()
+    await bench.hear(level("7", 1), OrderDelivered(order_id="7"))
+    await bench.hear(level("7", 2))
+    assert [(row["topic"], row["state"], row["position"]) for row in await kept(bench)] == [
+        ("stock.updated", "retrying", 1),
+        ("order.delivered", "retrying", 1),
+        ("stock.updated", "parked", 2),
+    ]
 
 
 async def test_what_waits_behind_a_dead_letter_waits_for_a_person(bench: ServiceBench, faults: Faults) -> None:
@@ -166,6 +178,32 @@ async def test_while_nothing_is_kept_a_batch_costs_one_look_more(bench: ServiceB
     finally:
         sa.event.remove(sa.Engine, "before_cursor_execute", note)
     assert [statement for statement in asked if "kept_" in statement] == ["SELECT 1 FROM kept_lines LIMIT 1"]
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+async def test_nobody_joins_a_line_that_is_just_being_given_up(
+    bench: ServiceBench, faults: Faults, tmp_path: Path
+) -> None:
+    faults.of["mug 1"] = broken()
+    await bench.hear(level("mug", 1))
+    [letter] = await kept(bench)
+    given_up = asyncio.Event()
+
+    def give_up_and_wait_for_somebody(connection: sa.Connection) -> None:
+        found = store.take(connection, letter["id"])
+        assert found is not None
+        store.resolve(connection, found, bench.clock.now())
+        given_up.set()
+        while connection.exec_driver_sql("SELECT 1 FROM pg_locks WHERE NOT granted").first() is None:
+            connection.exec_driver_sql("SELECT pg_sleep(0.01)")
+
+    async with listening(tmp_path, faults, seed=1) as replica:
+        giving_up = asyncio.create_task(bench.runtime.database.write(give_up_and_wait_for_somebody))
+        async with asyncio.timeout(30):
+            await given_up.wait()
+            await replica.hear(level("mug", 2))
+            await giving_up
+    assert (await noted(bench), await kept(bench), await lines(bench)) == (["mug 2"], [], [])
 
 
 async def test_two_replicas_tell_every_story_once_and_in_order(

@@ -118,10 +118,13 @@ async def test_what_the_inbox_knows_is_told_and_not_handled_again(bench: Service
     assert (await noted(bench), await states(bench)) == (["mug 1"], [("mug", "handled")])
 
 
+@pytest.mark.parametrize("error", [broken(), TryLater("too early")], ids=["holds a line", "holds none"])
 async def test_replayed_by_two_processes_at_once_it_acts_once(
-    bench: ServiceBench, faults: Faults, tmp_path: Path
+    bench: ServiceBench, faults: Faults, tmp_path: Path, error: Exception
 ) -> None:
-    letter, _ = await dead_mug(bench, faults)
+    faults.of["mug"] = error
+    await until_dead(bench, level("mug"))
+    letter = (await kept(bench))[0]["id"]
     faults.of.clear()
     async with listening(tmp_path, faults, seed=1) as other:
         desks = [desk_of(bench), own_desk(bench, faults), desk_of(other), own_desk(other, faults)]

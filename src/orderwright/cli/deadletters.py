@@ -17,7 +17,7 @@ from orderwright.cli.plan import load
 from orderwright.kernel.clock import rfc3339
 from orderwright.kernel.deadletters import reading
 from orderwright.kernel.deadletters.attempts import ALREADY_HANDLED
-from orderwright.kernel.deadletters.desk import DETAILS, DeadLetterDesk, Replayed
+from orderwright.kernel.deadletters.desk import DETAILS, FAILED, DeadLetterDesk, Replayed
 from orderwright.kernel.deadletters.reading import History, Selection
 from orderwright.kernel.deadletters.states import EVERY, HANDLED, OPEN, RETRYING
 from orderwright.kernel.errors import ConfigurationError, NotFound
@@ -28,6 +28,8 @@ from orderwright.kernel.settings import PlatformSettings
 from orderwright.services import SERVICES
 
 PAGE = 100
+WOULD = {HANDLED: "would be handled", FAILED: "would fail"}
+"""What a dry run says; any other outcome is so already."""
 
 # A console holds no state of ours; it is where this module prints.
 console = Console(highlight=False)
@@ -41,14 +43,18 @@ async def list_kept(
         raise ConfigurationError(f"There is no state {state!r}; there are {', '.join(EVERY)}")
     selection = Selection((state,) if state else OPEN, topic, key)
     table = Table("service", "id", "state", "event", "topic", "key", "attempts", "since", "error", box=None)
+    older: list[str] = []
     for name in chosen(service):
         async with opened(name) as database:
             query = partial(reading.listed, selection=selection, before=before, limit=limit)
-            for kept in await database.read(query):
+            found = await database.read(query)
+            for kept in found:
                 event, since = reading.event_name(kept) or "?", rfc3339(kept.created_at)
                 attempts, error = str(kept.attempts), kept.error[:120]
                 table.add_row(name, kept.id, kept.state, event, kept.topic, kept.key, attempts, since, error)
-    console.print(table if table.row_count else "Nothing of that kind is kept.", soft_wrap=True)
+        if len(found) == limit:
+            older.append(f"There may be older ones: list {name} --before {found[-1].id}")
+    console.print(table if table.row_count else "Nothing of that kind is kept.", *older, sep="\n", soft_wrap=True)
 
 
 async def show_kept(message_id: str) -> None:
@@ -171,7 +177,7 @@ def _print_history(name: str, history: History) -> None:
 
 
 def _print_replayed(name: str, replayed: Replayed, dry_run: bool) -> None:
-    outcome = f"would be {replayed.outcome}" if dry_run else replayed.outcome
+    outcome = WOULD.get(replayed.outcome, replayed.outcome) if dry_run else replayed.outcome
     detail = f": {replayed.detail}" if replayed.detail else ""
     console.print(f"{replayed.id}  {name}  {outcome}{detail}", markup=False, soft_wrap=True)
     for message in replayed.said:
