@@ -35,7 +35,7 @@ def everything() -> dict[str, Document]:
     """What the real services say of themselves."""
     with assembled() as services:
         return {
-            name: create_app(name, "", routers=[service.router], version="1").openapi()
+            name: create_app(name, "", routers=service.routers, version="1").openapi()
             for name, service in services.items()
         }
 

@@ -10,10 +10,11 @@ from fastapi import APIRouter
 
 from orderwright.contracts.catalog import ProductDeleted
 from orderwright.contracts.inventory import StockUpdated
-from orderwright.kernel import deadletters, outbox
+from orderwright.kernel import outbox
 from orderwright.kernel.broker import Delivery
-from orderwright.kernel.consumer import in_runs
+from orderwright.kernel.deadletters.desk import DeadLetterDesk
 from orderwright.kernel.errors import BrokerUnavailable, TryLater
+from orderwright.kernel.handling import in_runs
 from orderwright.kernel.manifest import Kit, Service
 from orderwright.kernel.messages import Message, Received, encode
 from orderwright.kernel.tables import kept_messages
@@ -127,14 +128,12 @@ async def test_what_always_fails_becomes_a_dead_letter_and_can_be_replayed_once(
     [dead] = await kept(bench)
     assert (dead["state"], dead["attempts"]) == ("dead", 8)
     listener.poison = set()
-    now = bench.clock.now()
-    for _ in range(2):
-        await bench.runtime.database.write(lambda connection: deadletters.replay(connection, [dead["id"]], now))
-    for _ in range(6):
-        await bench.retry_kept()
+    desk = DeadLetterDesk(bench.runtime.consumer.handlers, bench.runtime.units)
+    outcomes = [(await desk.replay(dead["id"], who="ada")).outcome for _ in range(2)]
+    assert outcomes == ["handled", "already_handled"]
     await bench.hear_again(message)
     assert listener.heard == [["bad"]]
-    assert await kept(bench) == []
+    assert [message["state"] for message in await kept(bench)] == ["handled"]
 
 
 @pytest.mark.parametrize(

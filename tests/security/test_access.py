@@ -5,12 +5,18 @@ what to put into a path for something that belongs to the victim; a route that h
 """
 
 import json
+from functools import partial
 from typing import Any
 
 import pytest
 
+from orderwright.gateway.routes import HEARING, exposed
+from orderwright.kernel.clock import SystemClock
+from orderwright.kernel.deadletters.kept import KeptMessage, keep
+from orderwright.kernel.deadletters.states import DEAD
+from orderwright.kernel.ids import SystemIds
 from orderwright.services import SERVICES
-from tests.shop import GOOD_CARD, Shop
+from tests.shop import GOOD_CARD, InProcess, Shop
 
 PUBLIC = {
     ("catalog", "get", "/products"),
@@ -75,9 +81,39 @@ async def victims_things(shop: Shop) -> dict[str, str]:
         "warehouse_id": "main",
         "name": "order_confirmation",
         "provider": "sandbox",
+        "message_id": await a_dead_letter_everywhere(shop, order["id"], victim),
     }
     shop.ids["things"] = things  # type: ignore[assignment]
     return things
+
+
+async def a_dead_letter_everywhere(shop: Shop, order_id: str, customer_id: str) -> str:
+    """A dead letter about a customer's order, with the same id at every service."""
+    assert isinstance(shop.premises, InProcess)
+    now = SystemClock().now()
+    letter = KeptMessage(
+        id=SystemIds().new(),
+        state=DEAD,
+        topic="order.created",
+        key=order_id,
+        about=None,
+        event_id=None,
+        source=None,
+        holds=False,
+        position=None,
+        headers={"ce_subject": order_id},
+        body=f"{order_id} of {customer_id}".encode(),
+        attempts=1,
+        error=f"nobody can read what {customer_id} wants",
+        next_attempt_at=now,
+        created_at=now,
+        updated_at=now,
+    )
+    for name in HEARING:
+        await shop.premises.platform.runtimes[name].database.write(partial(keep, message=letter))
+        shown = await shop.call(name, "GET", f"/dead-letters/{letter.id}", role="staff")
+        assert customer_id in shown.text
+    return letter.id
 
 
 async def operations(shop: Shop) -> list[tuple[str, str, str]]:
@@ -111,15 +147,18 @@ async def test_an_attacker_gets_nothing_of_a_victim_by_any_route(shop: Shop) -> 
     for service, method, path in await operations(shop):
         if (service, method, path) in PUBLIC | ANYBODYS:
             continue
-        for door, prefix in ((service, ""), ("gateway", "/api/v1")):
+        route = exposed(service, path)
+        outside = "/api/v1" + (path if route is None else route.outside(path))
+        for door, template in ((service, path), ("gateway", outside)):
+            where = filled(template, things)
             if path.endswith("/stream"):
                 headers = {"Authorization": f"Bearer {await shop.token('attacker')}"}
-                answer = await shop.call(door, "GET", prefix + filled(path, things), role=None, headers=headers)
+                answer = await shop.call(door, "GET", where, role=None, headers=headers)
             else:
-                answer = await shop.call(door, method.upper(), prefix + filled(path, things), {}, role="attacker")
+                answer = await shop.call(door, method.upper(), where, {}, role="attacker")
             tried += 1
             assert answer.status_code in {403, 404, 405, 422}, (door, method, path, answer.status_code, answer.text)
-            assert things["customer_id"] not in answer.text.replace(filled(path, things), "")
+            assert things["customer_id"] not in answer.text.replace(where, "")
     assert tried > 80
     assert await snapshot(shop, things) == before
 
@@ -195,5 +234,6 @@ async def snapshot(shop: Shop, things: dict[str, str]) -> dict[str, Any]:
         "shipping": f"/shipments/{things['shipment_id']}",
         "cart": f"/carts/{things['user_id']}",
         "notification": "/templates",
+        "catalog": f"/dead-letters/{things['message_id']}",
     }
     return {service: (await shop.call(service, "GET", path, role="staff")).json() for service, path in paths.items()}

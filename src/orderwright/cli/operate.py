@@ -1,4 +1,4 @@
-"""What an operator does: migrate, look at dead letters and replay them, make accounts.
+"""What an operator does: migrate, make accounts, rebuild orders; dead letters have a file of their own.
 
 It works on the databases themselves, beside a running platform or without one; whatever it changes is changed in one
 transaction, and a running platform takes it up by itself.
@@ -15,12 +15,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from rich.console import Console
-from rich.table import Table
 
 from orderwright.cli import goods
 from orderwright.cli.plan import load
-from orderwright.kernel import deadletters
-from orderwright.kernel.clock import SystemClock, rfc3339
+from orderwright.kernel.clock import SystemClock
 from orderwright.kernel.database import Database, open_database
 from orderwright.kernel.errors import ConfigurationError, NotFound
 from orderwright.kernel.feed import Feed
@@ -56,7 +54,7 @@ async def opened(service: str) -> AsyncIterator[Database]:
 async def migrate_all(service: str | None) -> None:
     """Bring databases to the newest schema."""
     settings = PlatformSettings()
-    for name in _chosen(service):
+    for name in chosen(service):
         database = open_database(settings.effective_database_url, name)
         try:
             changed = await migrate(database, migrations_of(name))
@@ -68,39 +66,7 @@ async def migrate_all(service: str | None) -> None:
 async def load_demo(settings: PlatformSettings) -> dict[str, dict[str, str]]:
     """Put the demo's goods and people into the databases; running services take them up within seconds."""
     async with opened("catalog") as catalog, opened("identity") as identity_database:
-        return await goods.fill(settings, _units("catalog", catalog), _units("identity", identity_database))
-
-
-async def list_kept(service: str | None, *, retrying: bool) -> None:
-    """Print kept messages, the newest first."""
-    state = deadletters.RETRYING if retrying else deadletters.DEAD
-    table = Table("service", "id", "topic", "key", "attempts", "since", "error", box=None)
-    for name in _chosen(service):
-        async with opened(name) as database:
-            for kept in await database.read(partial(deadletters.listed, state=state)):
-                since = rfc3339(kept.created_at)
-                table.add_row(name, kept.id, kept.topic, kept.key, str(kept.attempts), since, kept.error[:120])
-    console.print(table if table.row_count else f"No {'messages being retried' if retrying else 'dead letters'}.")
-
-
-async def show_kept(message_id: str) -> None:
-    """Print one kept message."""
-    name, kept = await _find(message_id)
-    console.print(f"service   {name}\nstate     {kept.state}\ntopic     {kept.topic}\nkey       {kept.key}")
-    console.print(f"attempts  {kept.attempts}\nerror     {kept.error}", markup=False)
-    for header, value in sorted(kept.headers.items()):
-        console.print(f"  {header}: {value}", markup=False)
-    console.print(kept.body.decode("utf-8", "replace"), markup=False)
-
-
-async def replay_kept(message_ids: Sequence[str]) -> None:
-    """Make dead letters due again."""
-    for message_id in message_ids:
-        name, _ = await _find(message_id)
-        now = SystemClock().now()
-        async with opened(name) as database:
-            replayed = await database.write(partial(deadletters.replay, message_ids=[message_id], now=now))
-        console.print(f"{message_id}  {'is tried again within seconds' if replayed else 'is no dead letter any more'}")
+        return await goods.fill(settings, units_of("catalog", catalog), units_of("identity", identity_database))
 
 
 async def add_account(email: str, roles: Sequence[str]) -> None:
@@ -154,7 +120,7 @@ async def rebuild_all_orders() -> None:
     """Make every order's projections anew from its history, each in a transaction of its own."""
     count, before = 0, None
     async with opened("order") as database:
-        units = _units("order", database)
+        units = units_of("order", database)
         while page := await database.read(partial(orders.listed, filters={}, before=before, limit=200)):
             for order in page:
                 await units.run(partial(rebuild_projection, order_id=order.id))
@@ -170,27 +136,18 @@ def migrations_of(service: str) -> Path:
 
 async def _in_identity(work: Callable[[UnitOfWork], T]) -> T:
     async with opened("identity") as database:
-        return await _units("identity", database).run(work)
+        return await units_of("identity", database).run(work)
 
 
-def _units(service: str, database: Database) -> Units:
+def units_of(service: str, database: Database) -> Units:
     """What is said in them is sent by whoever runs the service: nothing is sent from here."""
     units = Units(service, database, SystemClock(), SystemIds(), Feed())
     units.sends_at_once = lambda: False
     return units
 
 
-async def _find(message_id: str) -> tuple[str, deadletters.KeptMessage]:
-    for name in SERVICES:
-        async with opened(name) as database:
-            try:
-                return name, await database.read(partial(deadletters.shown, message_id=message_id))
-            except NotFound:
-                continue
-    raise NotFound(f"No service keeps a message {message_id}")
-
-
-def _chosen(service: str | None) -> list[str]:
+def chosen(service: str | None) -> list[str]:
+    """That service, or all of them. ConfigurationError when there is none of that name."""
     if service is not None and service not in SERVICES:
         raise ConfigurationError(f"There is no service {service!r}; there are {', '.join(SERVICES)}")
     return [service] if service else list(SERVICES)

@@ -73,7 +73,7 @@ def print_routes() -> None:
 
 def routes_of(service: Service) -> list[tuple[str, str, str]]:
     """Method, path and summary of each route, also of those in routers within routers."""
-    app = create_app(service.name, service.summary, routers=[service.router], version=__version__)
+    app = create_app(service.name, service.summary, routers=service.routers, version=__version__)
     return [
         (method.upper(), path, operation.get("summary", ""))
         for path, operations in openapi.document(app)["paths"].items()

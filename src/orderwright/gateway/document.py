@@ -79,8 +79,8 @@ def merge(parts: Mapping[str, Document], version: str) -> Document:
         for path, item in part.get("paths", {}).items():
             route = exposed(service, path)
             if route is not None:
-                paths[API + path] = _renamed(item, names)
-                _complete(route, paths[API + path])
+                paths[API + route.outside(path)] = whole = _renamed(item, names)
+                _complete(route, whole)
     return {
         "openapi": "3.1.0",
         "info": {

@@ -8,6 +8,7 @@ service: a client that sends or reads slowly is not its fault.
 
 import asyncio
 from typing import Any
+from urllib.parse import quote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -38,7 +39,7 @@ class Proxy:
         app, breaker = self._peers.app(route.service), self._peers.breaker(route.service)
         for may_be_repeated in (True, False) if scope["method"] in READING else (False,):
             attempt = _Attempt(send, breaker, self._timeout_s, route.streams, may_be_repeated)
-            await attempt.make(app, _inner(scope, address, body, attempt.state), body, receive)
+            await attempt.make(app, _inner(route, scope, address, body, attempt.state), body, receive)
             if not attempt.forgotten:
                 return
 
@@ -182,7 +183,7 @@ async def _nothing_more() -> Message:
     raise AssertionError("nobody sets this event")
 
 
-def _inner(scope: Scope, address: Address, body: bytes, state: dict[str, Any]) -> Scope:
+def _inner(route: Route, scope: Scope, address: Address, body: bytes, state: dict[str, Any]) -> Scope:
     """The request as the service sees it: below its own root, with what was found out here in its headers."""
     headers = inward(scope["headers"])
     if any(name.lower() == b"transfer-encoding" for name, _ in scope["headers"]):
@@ -192,11 +193,14 @@ def _inner(scope: Scope, address: Address, body: bytes, state: dict[str, Any]) -
     if request is not None:
         headers.append((b"x-request-id", request.request_id.encode()))
         headers.append((b"traceparent", request.traceparent.encode()))
+    path = route.inside(scope["path"].removeprefix(API))
     raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
+    # How a path was spelt is kept, except where the service's own is another one.
+    spelt = quote(path).encode() if route.shared else raw_path.removeprefix(API.encode())
     inner = {
         **scope,
-        "path": scope["path"].removeprefix(API),
-        "raw_path": raw_path.removeprefix(API.encode()),
+        "path": path,
+        "raw_path": spelt,
         "headers": headers,
         "client": INNER_PEER,
         "root_path": "",

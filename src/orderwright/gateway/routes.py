@@ -23,19 +23,43 @@ class Route:
 
     service: str
     template: str
-    """The path at the service, which is also the path below the API's prefix."""
+    """The path at the service, which is also the path below the API's prefix unless it is shared."""
     public: frozenset[str] = frozenset()
     """Methods that need no token here; the service decides about one that is sent."""
     guessable: bool = False
     """Somebody might guess secrets here: a stricter limit."""
     streams: bool = False
     """The answer stays open for as long as the client listens."""
+    shared: bool = False
+    """Several services have this path; outside, the service's name follows its first segment."""
 
     @property
     def path(self) -> str:
         """The path's template outside, by which requests are counted."""
-        return API + self.template
+        return API + self.outside(self.template)
 
+    def outside(self, template: str) -> str:
+        """The service's own template, whatever it calls its parameters, as it is below the API's prefix."""
+        if not self.shared:
+            return template
+        first, rest = _after_first_segment(template)
+        return f"{first}/{self.service}{rest}"
+
+    def inside(self, path: str) -> str:
+        """A path below the API's prefix as the service knows it."""
+        if not self.shared:
+            return path
+        first, rest = _after_first_segment(path)
+        return first + rest.removeprefix(f"/{self.service}")
+
+
+def _after_first_segment(path: str) -> tuple[str, str]:
+    end = path.find("/", 1)
+    return (path, "") if end < 0 else (path[:end], path[end:])
+
+
+HEARING = ("catalog", "cart", "order", "payment", "inventory", "shipping", "notification")
+"""The services that hear events, and so can have dead letters."""
 
 ROUTES: tuple[Route, ...] = (
     Route("identity", "/register", POSTING, guessable=True),
@@ -90,6 +114,17 @@ ROUTES: tuple[Route, ...] = (
     Route("notification", "/templates"),
     Route("notification", "/templates/{name}"),
     Route("notification", "/templates/{name}/preview"),
+    *(
+        Route(service, template, shared=True)
+        for service in HEARING
+        for template in (
+            "/dead-letters",
+            "/dead-letters/replay",
+            "/dead-letters/{message_id}",
+            "/dead-letters/{message_id}/replay",
+            "/dead-letters/{message_id}/discard",
+        )
+    ),
 )
 
 SERVICES: tuple[str, ...] = tuple(dict.fromkeys(route.service for route in ROUTES))
@@ -144,8 +179,9 @@ def is_normal(path: str, raw_path: bytes) -> bool:
 def _by_first_segment(routes: Iterable[Route]) -> Mapping[str, list[tuple[re.Pattern[str], Route]]]:
     found: dict[str, list[tuple[re.Pattern[str], Route]]] = defaultdict(list)
     for route in routes:
-        pattern = "[^/]+".join(re.escape(part) for part in _PARAMETER.split(route.template))
-        found[route.template.split("/", 2)[1]].append((re.compile(pattern), route))
+        template = route.outside(route.template)
+        pattern = "[^/]+".join(re.escape(part) for part in _PARAMETER.split(template))
+        found[template.split("/", 2)[1]].append((re.compile(pattern), route))
     return dict(found)
 
 

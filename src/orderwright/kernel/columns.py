@@ -72,6 +72,11 @@ class OwnId(sa.types.TypeDecorator[str]):
             return None
 
 
+def storable(text: str, length: int) -> str:
+    """What can be kept of a text that somebody else made: PostgreSQL takes no zero bytes and no lone surrogates."""
+    return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")[:length]
+
+
 def own_id() -> OwnId:
     """The column type of a service's own ids."""
     return OwnId()

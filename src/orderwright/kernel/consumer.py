@@ -1,39 +1,32 @@
 """The consumer: a batch from the broker, one transaction, then the acknowledgement.
 
-    receive → decode → BEGIN; inbox; handlers; COMMIT → acknowledge
+    receive → decode → BEGIN; who has to wait; inbox; handlers; COMMIT → acknowledge
 
 Invariants: nothing is acknowledged before it was committed. A batch that fails is rolled back and done again one by
-one, so that one bad message never holds up its neighbours. A message that fails alone is kept (see `deadletters`).
-When the service's own database is away nothing is acknowledged and nothing is blamed on the message.
+one, so that one bad message never holds up its neighbours. A message that fails alone is kept, and those of its key
+wait behind it (see `retries`). When the service's own database is away nothing is acknowledged and nothing is blamed on
+the message.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
 
-from orderwright.kernel import deadletters, inbox
 from orderwright.kernel.broker import Broker, Delivery, Subscription
-from orderwright.kernel.deadletters import DEAD, RETRYING, KeptMessage
-from orderwright.kernel.errors import BrokerUnavailable, DatabaseUnavailable, MalformedMessage, TryLater
-from orderwright.kernel.messages import Decoders, Event, Message, Received
+from orderwright.kernel.errors import BrokerUnavailable, MalformedMessage
+from orderwright.kernel.handling import Handler, Handlers, traces
+from orderwright.kernel.messages import Event, Received
+from orderwright.kernel.retries import PAUSE_S, Arrival, Retries, patiently
 from orderwright.kernel.retry import RETRY_MESSAGES, Backoff
 from orderwright.kernel.unit import UnitOfWork, Units
 
 log = structlog.get_logger(__name__)
 
-Handler = Callable[[Sequence[Received[Any]], UnitOfWork], None]
-"""Handles events of one type, in the transaction of `uow`; raises to have them tried again."""
-
 MAX_BATCH = 100
 DEAD_IN_A_ROW = 50
 """So many dead letters one after the other mean that the fault is ours, not the messages'."""
-IDLE_LOOKS_SKIPPED = 5
-PAUSE_S = 1.0
-LEASE = timedelta(seconds=60)
 
 
 class Consumer:
@@ -49,21 +42,19 @@ class Consumer:
     ) -> None:
         self.stopped_because: str | None = None
         self.handled = 0
+        self.handlers = Handlers(consumes)
+        self.retries = Retries(service, self.handlers, units, backoff, self._count)
         self._service = service
-        self._handlers = {kind.topic: handler for kind, handler in consumes.items()}
-        self._decoders = Decoders({kind.topic: kind for kind in consumes})
         self._broker = broker
         self._units = units
-        self._backoff = backoff
         self._dead_in_a_row = 0
-        self._idle_looks = 0
         self._subscription: Subscription | None = None
         self._receiving: asyncio.Task[Sequence[Delivery]] | None = None
         self._stopping = False
 
     @property
     def topics(self) -> list[str]:
-        return sorted(self._handlers)
+        return self.handlers.topics
 
     async def subscribe(self) -> None:
         """Join the service's group; from now on nothing that is published passes it by. BrokerUnavailable."""
@@ -92,22 +83,6 @@ class Consumer:
         self._stopping = True
         if self._receiving is not None:
             self._receiving.cancel()
-
-    async def retry_due(self) -> bool:
-        """Try kept messages again whose time has come; answers whether there may be more.
-
-        While nothing is kept it looks only now and then, for what an operator's replay in another process made due.
-        """
-        if self._idle_looks % IDLE_LOOKS_SKIPPED:
-            self._idle_looks += 1
-            return False
-        claim = partial(deadletters.claim_due, now=self._units.clock.now(), limit=MAX_BATCH, lease=LEASE)
-        due = await self._units.database.write(claim)
-        for kept in due:
-            await self._retry(kept)
-        retrying = (await self._units.database.read(deadletters.counts)).get(RETRYING, 0)
-        self._idle_looks = 0 if retrying else self._idle_looks + 1
-        return len(due) == MAX_BATCH
 
     async def _next(self) -> Sequence[Delivery]:
         """What the broker hands over next; nothing when this stops. A broker that is away is waited for."""
@@ -142,156 +117,57 @@ class Consumer:
             await subscription.close()
 
     async def _handle(self, deliveries: Sequence[Delivery]) -> None:
-        readable: list[tuple[Delivery, Received[Any]]] = []
+        readable: list[Arrival] = []
         for delivery in deliveries:
             try:
-                readable.append((delivery, self._read(delivery.topic, delivery.key, delivery.headers, delivery.body)))
+                readable.append(Arrival(delivery, self.handlers.read(delivery)))
             except MalformedMessage as error:
-                await self._keep(delivery, error)
+                await self.retries.keep(delivery, error)
         if not readable:
             return
         try:
-            await self._process([received for _, received in readable])
+            await self._process(readable)
         except Exception as error:
             if len(readable) == 1:
-                await self._keep(readable[0][0], error)
+                await self._keep(readable[0], error)
                 return
             log.info("batch_redone_one_by_one", service=self._service, messages=len(readable), reason=repr(error))
-            for pair in readable:
-                await self._process_alone(*pair)
+            for arrival in readable:
+                await self._process_alone(arrival)
 
-    async def _process_alone(self, delivery: Delivery, received: Received[Any]) -> None:
+    async def _process_alone(self, arrival: Arrival) -> None:
         try:
-            await self._process([received])
+            await self._process([arrival])
         except Exception as error:
-            await self._keep(delivery, error)
+            await self._keep(arrival, error)
 
-    async def _process(self, batch: Sequence[Received[Any]], also: Callable[[UnitOfWork], None] | None = None) -> None:
-        traces = {r.message.key: r.message.traceparent for r in batch if r.message.traceparent}
+    async def _keep(self, arrival: Arrival, error: Exception) -> None:
+        await self.retries.keep(arrival.delivery, error, arrival.received)
 
-        def work(uow: UnitOfWork) -> None:
-            fresh = {id(m) for m in inbox.accept(uow.connection, [r.message for r in batch], uow.now)}
-            for topic, run in in_runs([r for r in batch if id(r.message) in fresh]):
-                self._handlers[topic](run, uow)
-                for received in run:
-                    uow.tell(received.message.key)
-            if also is not None:
-                also(uow)
+    async def _process(self, batch: Sequence[Arrival]) -> None:
+        def work(uow: UnitOfWork) -> list[Received[Any]]:
+            free = self.retries.park_followers(uow, batch)
+            self.handlers.handle(uow, free)
+            return free
 
-        while True:
-            try:
-                await self._units.run(work, traces=traces)
-            except DatabaseUnavailable as error:
-                log.warning("consumer_waits_for_database", service=self._service, reason=str(error))
-                await self._units.clock.sleep(PAUSE_S)
-                continue
-            self.handled += len(batch)
-            for received in batch:
-                message = received.message
-                log.debug(
-                    "event_handled", service=self._service, heard=message.name, event_id=message.id, key=message.key
-                )
-            return
+        known = traces([arrival.received for arrival in batch])
+        free = await patiently(self._units, self._service, lambda: self._units.run(work, traces=known))
+        self.handled += len(free)
+        if free:
+            self._count(dead=False)
+        handled = {id(received) for received in free}
+        for arrival in batch:
+            message = arrival.received.message
+            event = "event_handled" if id(arrival.received) in handled else "event_parked"
+            log.debug(event, service=self._service, heard=message.name, event_id=message.id, key=message.key)
 
-    def _read(self, topic: str, key: str, headers: Mapping[str, str], body: bytes) -> Received[Any]:
-        message = Message.from_headers(topic, key, headers, body)
-        return Received(self._decoders.decode(message), message)
-
-    async def _keep(self, delivery: Delivery, error: Exception) -> None:
-        self._idle_looks = 0
-        malformed = isinstance(error, MalformedMessage)
-        delay_s = None if malformed else self._backoff.delay_s(1, self._units.ids.jitter())
-        now = self._units.clock.now()
-        kept = KeptMessage(
-            id=self._units.ids.new(),
-            state=DEAD if delay_s is None else RETRYING,
-            topic=delivery.topic,
-            key=delivery.key,
-            headers=delivery.headers,
-            body=delivery.body,
-            attempts=1,
-            error=described(error),
-            next_attempt_at=now + timedelta(seconds=delay_s or 0),
-            created_at=now,
-            updated_at=now,
-        )
-        self._count(dead=delay_s is None)
-        level = log.error if delay_s is None else log.warning
-        level(
-            "message_kept",
-            service=self._service,
-            topic=delivery.topic,
-            key=delivery.key,
-            state=kept.state,
-            error=kept.error,
-        )
-        await self._write_surely(partial(deadletters.keep, message=kept))
-
-    async def _retry(self, kept: KeptMessage) -> None:
-        try:
-            received = self._read(kept.topic, kept.key, kept.headers, kept.body)
-            await self._process([received], also=lambda uow: deadletters.remove(uow.connection, kept.id))
-        except Exception as error:
-            delay_s = self._backoff.delay_s(kept.attempts + 1, self._units.ids.jitter())
-            if isinstance(error, MalformedMessage):
-                delay_s = None
-            log.warning(
-                "retry_failed", service=self._service, topic=kept.topic, key=kept.key, attempts=kept.attempts + 1
-            )
-            self._count(dead=delay_s is None)
-            record = partial(
-                deadletters.record_failure,
-                message_id=kept.id,
-                error=described(error),
-                now=self._units.clock.now(),
-                delay_s=delay_s,
-            )
-            await self._write_surely(record)
-        else:
-            self._dead_in_a_row = 0
-
-    async def _write_surely(self, work: Callable[[Any], None]) -> None:
-        while True:
-            try:
-                await self._units.database.write(work)
-            except DatabaseUnavailable:
-                await self._units.clock.sleep(PAUSE_S)
-            else:
-                return
-
-    def _count(self, *, dead: bool) -> None:
+    def _count(self, dead: bool) -> None:
         self._dead_in_a_row = self._dead_in_a_row + 1 if dead else 0
         if self._dead_in_a_row >= DEAD_IN_A_ROW:
             self.stopped_because = (
                 f"{self._dead_in_a_row} dead letters in a row: see `orderwright dead-letters list`, then start again"
             )
             log.critical("consumer_stopped", service=self._service, reason=self.stopped_because)
-
-
-def in_runs(batch: Sequence[Received[Any]]) -> list[tuple[str, list[Received[Any]]]]:
-    """Group a batch by topic into as few runs as possible without changing the order of any key's messages."""
-    runs: list[tuple[str, list[Received[Any]]]] = []
-    last_run_of_key: dict[str, int] = {}
-    for received in batch:
-        message = received.message
-        start = last_run_of_key.get(message.key, 0)
-        for index in range(start, len(runs)):
-            if runs[index][0] == message.topic:
-                break
-        else:
-            index = len(runs)
-            runs.append((message.topic, []))
-        runs[index][1].append(received)
-        last_run_of_key[message.key] = index
-    return runs
-
-
-def described(error: Exception) -> str:
-    """One line on an error, for operators. Values of statements are left out: they may be a customer's."""
-    if isinstance(error, MalformedMessage | TryLater):
-        return str(error)
-    original = getattr(error, "orig", None) or error
-    return f"{type(error).__name__}: {original}"
 
 
 async def cancelled_quietly(task: "asyncio.Task[None]") -> None:

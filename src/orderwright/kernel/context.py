@@ -42,6 +42,11 @@ def continued_traceparent(value: str | None, ids: Ids) -> str:
     return f"00-{ids.new().replace('-', '')}-{ids.new().replace('-', '')[16:]}-01"
 
 
+def is_traceparent(value: str) -> bool:
+    """Whether `value` has the form of a traceparent."""
+    return _TRACEPARENT.match(value) is not None
+
+
 def trace_id(traceparent: str) -> str:
     """The part of a traceparent that all its spans share."""
     return traceparent.split("-")[1]

@@ -30,6 +30,28 @@ def accept(connection: sa.Connection, messages: Sequence[Message], now: datetime
     ]
 
 
+def known(connection: sa.Connection, messages: Sequence[Message]) -> set[tuple[str, str]]:
+    """Id and source of those of `messages` that were handled before."""
+    wanted = [message.id for message in messages]
+    query = sa.select(inbox.c.message_id, inbox.c.source).where(inbox.c.message_id.in_(wanted))
+    return {(row.message_id, row.source) for row in connection.execute(query)}
+
+
+def note(connection: sa.Connection, message_id: str, source: str, now: datetime) -> bool:
+    """This message counts as handled from now on, because somebody decided that it never will be.
+
+    False when it was handled before, so that there was nothing to decide any more.
+    """
+    row = {"message_id": message_id, "source": source, "received_at": now}
+    statement = insert_ignoring(connection, inbox).returning(inbox.c.message_id)
+    return connection.execute(statement, row).first() is not None
+
+
+def withdraw(connection: sa.Connection, message_id: str, source: str) -> None:
+    """This message counts as new again, because somebody changed that decision."""
+    connection.execute(sa.delete(inbox).where(inbox.c.message_id == message_id, inbox.c.source == source))
+
+
 def forget(connection: sa.Connection, now: datetime, *, limit: int = 1000) -> int:
     """Remove up to `limit` rows that are older than any replay; answers how many."""
     old = sa.select(inbox.c.message_id, inbox.c.source).where(inbox.c.received_at < now - KEEP_FOR).limit(limit)

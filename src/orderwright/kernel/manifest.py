@@ -10,8 +10,9 @@ from pathlib import Path
 from fastapi import APIRouter
 
 from orderwright.kernel.clock import Clock
-from orderwright.kernel.consumer import Handler
+from orderwright.kernel.deadletters import api as dead_letters
 from orderwright.kernel.feed import Feed
+from orderwright.kernel.handling import Handler
 from orderwright.kernel.ids import Ids
 from orderwright.kernel.jobs import Job
 from orderwright.kernel.messages import Event
@@ -53,6 +54,11 @@ class Service:
     on_start: tuple[Callable[[], Awaitable[None]], ...] = ()
     """Run once after the migrations and before the doors open."""
     on_stop: tuple[Callable[[], Awaitable[None]], ...] = ()
+
+    @property
+    def routers(self) -> tuple[APIRouter, ...]:
+        """All that it serves: its own, and its dead letters when it hears anything."""
+        return (self.router, dead_letters.router) if self.consumes else (self.router,)
 
 
 Manifest = Callable[[Kit], Service]

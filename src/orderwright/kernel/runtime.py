@@ -14,12 +14,15 @@ from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
 from orderwright import __version__
-from orderwright.kernel import context, deadletters, idempotency, inbox, outbox
+from orderwright.kernel import context, idempotency, inbox, outbox
 from orderwright.kernel.auth import TokenVerifier
 from orderwright.kernel.broker import Broker
 from orderwright.kernel.clock import Clock
 from orderwright.kernel.consumer import Consumer, cancelled_quietly, finished_or_cancelled
 from orderwright.kernel.database import Database
+from orderwright.kernel.deadletters import kept, reading
+from orderwright.kernel.deadletters.attempts import RETRY_JOB
+from orderwright.kernel.deadletters.desk import DeadLetterDesk
 from orderwright.kernel.edge import Edge
 from orderwright.kernel.errors import BrokerUnavailable, DatabaseUnavailable
 from orderwright.kernel.feed import Feed
@@ -156,16 +159,17 @@ class Runtime:
         now = self._clock.now()
         outbox.release_all(connection, now)
         idempotency.release(connection, now)
-        deadletters.release(connection, now)
+        kept.release(connection, now)
 
     def _make_api(self, peers: Peers, platform: PlatformSettings) -> FastAPI:
         api = create_app(
             f"orderwright {self.service.name}",
             self.service.summary,
-            routers=[self.service.router, self._health()],
+            routers=[*self.service.routers, self._health()],
             version=__version__,
         )
         api.state.desk = self.service.desk
+        api.state.dead_letters = DeadLetterDesk(self.consumer.handlers, self.units)
         api.state.verifier = TokenVerifier(lambda: _published_keys(peers), self._clock)
         api.state.platform = platform
         return api
@@ -210,17 +214,18 @@ class Runtime:
             yield from self.service.jobs
             yield Job("housekeeping", self._keep_house, HOUSEKEEPING_EVERY_S)
         if self._hears:
-            yield Job("retry-messages", self.consumer.retry_due, RETRY_EVERY_S)
+            yield Job(RETRY_JOB, self.consumer.retries.run_due, RETRY_EVERY_S)
 
     async def _keep_house(self) -> bool:
         now = self._clock.now()
         name = self.service.name
         waiting, _ = await self.database.read(outbox.waiting)
         self._metrics.outbox_waiting.labels(name).set(waiting)
-        for state, count in (await self.database.read(deadletters.counts)).items():
+        for state, count in (await self.database.read(reading.counts)).items():
             self._metrics.messages_kept.labels(name, state).set(count)
         removed = await self.database.write(lambda connection: inbox.forget(connection, now))
         removed += await self.database.write(lambda connection: idempotency.forget(connection, now))
+        removed += await self.database.write(lambda connection: kept.forget(connection, now))
         return removed > 0
 
     def _spawn(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:

@@ -10,6 +10,9 @@ from orderwright.kernel.columns import Instant, json_document
 
 kernel_metadata = sa.MetaData()
 
+TEXT_LENGTH = 200
+"""What is kept of a text in a message that failed."""
+
 outbox = sa.Table(
     "outbox",
     kernel_metadata,
@@ -39,18 +42,61 @@ kept_messages = sa.Table(
     "kept_messages",
     kernel_metadata,
     sa.Column("id", sa.String(36), primary_key=True),
-    sa.Column("state", sa.String(10), nullable=False, comment="retrying | dead"),
-    sa.Column("topic", sa.String(200), nullable=False),
-    sa.Column("key", sa.String(200), nullable=False),
+    sa.Column("state", sa.String(10), nullable=False, comment="retrying | dead | parked | handled | discarded"),
+    sa.Column("topic", sa.String(TEXT_LENGTH), nullable=False),
+    sa.Column("key", sa.String(TEXT_LENGTH), nullable=False),
+    sa.Column("about", sa.String(64), comment="what the key is the id of; null where the message cannot be read"),
+    sa.Column("event_id", sa.String(TEXT_LENGTH), comment="null where the message cannot be read"),
+    sa.Column("source", sa.String(TEXT_LENGTH)),
+    sa.Column("holds", sa.Boolean, nullable=False, comment="later messages of its line wait behind it"),
+    sa.Column("position", sa.Integer, comment="its place in its line"),
     sa.Column("headers", json_document(), nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("error", sa.Text, nullable=False),
+    sa.Column("error", sa.Text, nullable=False, comment="of the last attempt; empty while there was none"),
     sa.Column("next_attempt_at", Instant, nullable=False),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("updated_at", Instant, nullable=False),
-    sa.CheckConstraint("state IN ('retrying', 'dead')", name="ck_kept_messages_state"),
+    sa.CheckConstraint(
+        "state IN ('retrying', 'dead', 'parked', 'handled', 'discarded')", name="ck_kept_messages_state"
+    ),
+    # A message that comes again while it is kept is not kept twice.
+    sa.UniqueConstraint("event_id", "source", name="uq_kept_messages_event"),
     sa.Index("ix_kept_messages_due", "state", "next_attempt_at"),
+    sa.Index("ix_kept_messages_line", "key", "about", "position"),
+)
+
+kept_lines = sa.Table(
+    "kept_lines",
+    kernel_metadata,
+    sa.Column("key", sa.String(TEXT_LENGTH), primary_key=True),
+    sa.Column("about", sa.String(64), primary_key=True),
+    sa.Column("last_position", sa.Integer, nullable=False),
+    comment="one row for each key that is held up; whoever changes who waits there locks it",
+)
+
+kept_attempts = sa.Table(
+    "kept_attempts",
+    kernel_metadata,
+    sa.Column("kept_id", sa.String(36), sa.ForeignKey("kept_messages.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("error", sa.Text, nullable=False),
+)
+
+dead_letter_actions = sa.Table(
+    "dead_letter_actions",
+    kernel_metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("who", sa.String(TEXT_LENGTH), nullable=False),
+    sa.Column("action", sa.String(10), nullable=False, comment="replay | discard"),
+    sa.Column("message_id", sa.String(36), nullable=False, comment="of kept_messages; outlives it"),
+    sa.Column("topic", sa.String(TEXT_LENGTH), nullable=False),
+    sa.Column("key", sa.String(TEXT_LENGTH), nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Index("ix_dead_letter_actions_message", "message_id", "id"),
 )
 
 idempotency_keys = sa.Table(
@@ -68,7 +114,7 @@ idempotency_keys = sa.Table(
     sa.Index("ix_idempotency_created", "created_at"),
 )
 
-KERNEL_TABLES = (outbox, inbox, kept_messages, idempotency_keys)
+KERNEL_TABLES = (outbox, inbox, kept_messages, kept_lines, kept_attempts, dead_letter_actions, idempotency_keys)
 
 
 def with_kernel_tables(metadata: sa.MetaData) -> sa.MetaData:

@@ -185,7 +185,7 @@ class ServiceBench:
 
     async def retry_kept(self) -> bool:
         """Try messages again whose time has come."""
-        return await self.runtime.consumer.retry_due()
+        return await self.runtime.consumer.retries.run_due()
 
     async def do(self, work: Callable[[UnitOfWork], T]) -> T:
         """Run an action in a unit of work."""

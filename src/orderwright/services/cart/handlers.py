@@ -6,7 +6,7 @@ from msgspec import UNSET
 
 from orderwright.contracts.catalog import ProductCreated, ProductDeleted, ProductUpdated
 from orderwright.kernel import money
-from orderwright.kernel.consumer import Handler
+from orderwright.kernel.handling import Handler
 from orderwright.kernel.messages import Event, Received
 from orderwright.kernel.unit import UnitOfWork
 from orderwright.services.cart import actions

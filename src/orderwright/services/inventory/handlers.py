@@ -9,8 +9,8 @@ from orderwright.contracts.carts import CartItemAdded
 from orderwright.contracts.catalog import ProductCreated, ProductDeleted, ProductUpdated
 from orderwright.contracts.orders import OrderCancelled, OrderCompleted, OrderCreated
 from orderwright.contracts.payments import PaymentCompleted, PaymentFailed
-from orderwright.kernel.consumer import Handler
 from orderwright.kernel.errors import MalformedMessage
+from orderwright.kernel.handling import Handler
 from orderwright.kernel.messages import Event, Received
 from orderwright.kernel.unit import UnitOfWork
 from orderwright.services.inventory.actions import reserve, settle, stock

@@ -8,7 +8,7 @@ from msgspec import UNSET
 from orderwright.contracts.orders import OrderCancelled, OrderCompleted, OrderCreated
 from orderwright.contracts.payments import PaymentFailed, PaymentRefunded
 from orderwright.contracts.shipping import OrderDelivered, OrderShipped
-from orderwright.kernel.consumer import Handler
+from orderwright.kernel.handling import Handler
 from orderwright.kernel.messages import Event, Received
 from orderwright.kernel.unit import UnitOfWork
 from orderwright.services.notification.actions import telling

@@ -11,8 +11,8 @@ from orderwright.contracts.catalog import ProductCreated, ProductDeleted, Produc
 from orderwright.contracts.inventory import StockDeducted, StockReleased, StockReservationFailed, StockReserved
 from orderwright.contracts.payments import PaymentCompleted, PaymentFailed, PaymentInitiated, PaymentRefunded
 from orderwright.contracts.shipping import OrderDelivered, OrderShipped
-from orderwright.kernel.consumer import Handler
 from orderwright.kernel.errors import TryLater
+from orderwright.kernel.handling import Handler
 from orderwright.kernel.ids import derived, is_uuid
 from orderwright.kernel.messages import Event, Received
 from orderwright.kernel.unit import UnitOfWork

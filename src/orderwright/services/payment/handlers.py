@@ -7,8 +7,8 @@ from msgspec import UNSET
 from orderwright.contracts.inventory import StockReserved
 from orderwright.contracts.orders import OrderCancelled, OrderCreated
 from orderwright.kernel import money
-from orderwright.kernel.consumer import Handler
 from orderwright.kernel.errors import Invalid, MalformedMessage
+from orderwright.kernel.handling import Handler
 from orderwright.kernel.messages import Event, Received
 from orderwright.kernel.unit import UnitOfWork
 from orderwright.services.payment.actions import orders
