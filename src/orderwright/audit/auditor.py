@@ -58,7 +58,7 @@ class Auditor:
         async with Books(self._url, sandbox=self._provider == SANDBOX) as books:
             patience = _Patience(books, report, self._settings, self._clock)
             for check in self._checks(books):
-                audit = _Audit(check, books, report, self._settings, self._clock, patience, self._pause)
+                audit = _Audit(check, books, report, patience, self._pause)
                 await audit.carry_out()
         self._turn += 1
         report.took_s = self._clock.monotonic_s() - began_s
@@ -81,49 +81,43 @@ class _Patience:
     def __init__(self, books: Books, report: Report, settings: AuditSettings, clock: Clock) -> None:
         self._books = books
         self._report = report
-        self._settings = settings
-        self._clock = clock
+        self.settings = settings
+        self.clock = clock
         self._late = timedelta(0)
         self._known_until_s: float | None = None
 
     async def moment(self) -> Moment:
         """Now, and what is young now."""
-        now_s = self._clock.monotonic_s()
+        now_s = self.clock.monotonic_s()
         if self._known_until_s is None or now_s > self._known_until_s:
-            slowest, self._late = await lag(self._books, self._clock.now())
+            slowest, self._late = await lag(self._books, self.clock.now())
             if self._late > LATE and self._known_until_s is None:
                 late_s = self._late.total_seconds()
                 self._report.notes.append(f"{slowest} hears {late_s:.0f} s late; what is younger was not judged")
             self._known_until_s = now_s + LAG_HOLDS_S
-        grace_s = self._settings.grace_s + self._late.total_seconds()
-        return Moment.at(self._clock.now(), grace_s=grace_s, overdue_s=self._settings.overdue_s)
+        grace_s = self.settings.grace_s + self._late.total_seconds()
+        return Moment.at(self.clock.now(), grace_s=grace_s, overdue_s=self.settings.overdue_s)
 
 
 class _Audit:
     """One check, carried out once."""
 
-    def __init__(
-        self,
-        check: Check,
-        books: Books,
-        report: Report,
-        settings: AuditSettings,
-        clock: Clock,
-        patience: "_Patience",
-        pause: Pause | None,
-    ) -> None:
+    def __init__(self, check: Check, books: Books, report: Report, patience: _Patience, pause: Pause | None) -> None:
         self._check = check
         self._books = books
         self._report = report
-        self._settings = settings
-        self._clock = clock
         self._patience = patience
+        self._settings = patience.settings
+        self._clock = patience.clock
         self._pause = pause
+        self._waited_for: set[str] = set()
+        """Keys for which a message waited already at the first look: it may be heard at any moment since."""
 
     async def carry_out(self) -> None:
         """Look at everything; report what stays wrong."""
         async for suspects in self._first_look():
             self._report.suspects += len(suspects)
+            self._waited_for = await self._under_way(suspects.values())
             match self._check.settling:
                 case Settling.AT_ONCE:
                     await self._tell(suspects.values())
@@ -176,16 +170,21 @@ class _Audit:
         return found
 
     async def _tell(self, settled: Iterable[Suspect]) -> None:
-        """Report them, without those for which a message still waits: they will move."""
-        findings = [finding for suspect in settled for finding in suspect.findings]
-        keys = sorted({finding.key for finding in findings if finding.key is not None})
-        moving: set[str] = set()
-        for page in _pages(keys, self._settings.page):
-            moving |= await keys_under_way(self._books, page)
-        self._report.under_way += len(moving)
-        for finding in findings:
-            if finding.key not in moving:
+        """Report them, without those for which a message waits or waited a moment ago: they will move."""
+        settled = list(settled)
+        moving = self._waited_for | await self._under_way(settled)
+        for finding in (finding for suspect in settled for finding in suspect.findings):
+            if finding.key in moving:
+                self._report.under_way += 1
+            else:
                 self._report.add(finding)
+
+    async def _under_way(self, suspects: Iterable[Suspect]) -> set[str]:
+        keys = {finding.key for suspect in suspects for finding in suspect.findings if finding.key is not None}
+        moving: set[str] = set()
+        for page in _pages(sorted(keys), self._settings.page):
+            moving |= await keys_under_way(self._books, page)
+        return moving
 
 
 def _pages(ids: Sequence[str], size: int) -> Iterable[Sequence[str]]:

@@ -164,7 +164,7 @@ class Report:
     suspects: int = 0
     """What looked wrong at first; most of it was under way."""
     under_way: int = 0
-    """What still moved, or whose messages still wait, when the auditor stopped looking; the next audit sees it again."""
+    """What still moved, or whose messages still wait, when the auditor stopped looking; the next audit's."""
     notes: list[str] = field(default_factory=list)
 
     @property

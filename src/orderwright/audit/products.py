@@ -1,4 +1,4 @@
-"""Products: the catalog is the only authority on price, the inventory on what is there; whoever keeps a copy follows."""
+"""Products: the catalog alone knows the price, the inventory alone what is there; whoever keeps a copy follows."""
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass

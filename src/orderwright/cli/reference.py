@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings
 from rich.console import Console
 from rich.table import Table
 
+from orderwright.audit.settings import AuditSettings
 from orderwright.cli.plan import load
 from orderwright.contracts import EVENTS
 from orderwright.gateway.settings import GatewaySettings
@@ -38,6 +39,7 @@ SETTINGS: dict[str, type[BaseSettings]] = {
     "Payment": PaymentSettings,
     "Inventory": InventorySettings,
     "Notification": NotificationSettings,
+    "Auditor": AuditSettings,
 }
 
 

@@ -75,7 +75,9 @@ class Platform:
         self.plan = plan
         self._clock: Clock = clock or SystemClock()
         self._ids: Ids = ids or SystemIds()
-        self._metrics = Metrics()
+        self.metrics = Metrics()
+        self.notes: dict[str, str] = {}
+        """What /ready tells beside its checks; it makes nothing unready."""
         self.broker = open_broker(settings.broker_url)
         self._remote: dict[str, HttpPeer] = {}
         self._lock: IO[Any] | None = None
@@ -90,7 +92,7 @@ class Platform:
             self.runtimes[name] = self._assemble(name, manifest, secret)
         if self.plan.gateway is not None:
             peers = Peers(self._locate, self._clock, self._ids)
-            self.gateway = self.plan.gateway(self.settings, peers, self._clock, self._ids, self._metrics)
+            self.gateway = self.plan.gateway(self.settings, peers, self._clock, self._ids, self.metrics)
         for name, (host, port) in self.plan.addresses.items():
             app = self.gateway.app if name == GATEWAY and self.gateway else self.runtimes[name].door
             self.doors[name] = Door(
@@ -141,7 +143,8 @@ class Platform:
             platform=self.settings.model_copy(update={"service_secret": SecretStr(secret)}),
             clock=self._clock,
             ids=self._ids,
-            metrics=self._metrics,
+            metrics=self.metrics,
+            notes=self.notes,
             roles=self.plan.roles,
             declare=self._declare,
         )

@@ -19,7 +19,7 @@ FITTING: Final[Mapping[OrderStatus, frozenset[str | None]]] = {
     OrderStatus.COMPLETED: frozenset({"deducted"}),
     OrderStatus.CANCELLED: frozenset({None, "expired", "cancelled"}),
 }
-"""What may have become of an order's goods once both have come to rest; a paid order comes to rest when it is complete."""
+"""What may have become of an order's goods once both are at rest; a paid order is at rest when it is complete."""
 
 
 def goods_findings(dossier: Dossier) -> Iterator[Finding]:
