@@ -35,6 +35,7 @@ ELSEWHERE: Final[tuple[tuple[str, sa.Column[Any], sa.Select[Any]], ...]] = (
         sa.select(reservations.c.id, reservations.c.order_id).where(
             # What somebody set aside by hand may bear any name.
             reservations.c.kind == "order",
+            reservations.c.order_id.is_not(None),
             reservations.c.status.in_(sorted(HELD)),
         ),
     ),
