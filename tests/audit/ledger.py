@@ -65,7 +65,7 @@ class Ledger:
             rows = self.untouched[service]
 
             def work(connection: sa.Connection, rows: Rows = rows) -> None:
-                for table in reversed(rows):
+                for table in reversed(list(rows)):
                     connection.execute(sa.delete(table))
                 for table, kept in rows.items():
                     if kept:

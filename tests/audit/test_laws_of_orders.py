@@ -62,9 +62,7 @@ def _fact(type_: str, **values: Any) -> Callable[[str], sa.Executable]:
 
 
 BREACHES: Final = (
-    Breach(
-        "charged_amount", "completed", "order", _set(orders, by="id", total_amount=1), says="payment took 79.97 USD"
-    ),
+    Breach("charged_amount", "completed", "order", _set(orders, by="id", total_amount=1), says="took 79.97 USD"),
     Breach("charged_amount", "waiting", "payment", _set(payments, amount_minor=1), says="payment asks for 0.01 USD"),
     Breach("payment_unheard", "an amount", "order", _set(orders, by="id", paid=False), says="not paid"),
     Breach("payment_unheard", "declined", "order", _set(orders, by="id", payment_failed=False), says="failed"),

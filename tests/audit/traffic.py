@@ -1,4 +1,4 @@
-"""A day in a shop: orders that end in every way there is, so that every law of the auditor has something to hold for."""
+"""A day in a shop: orders that end in every way there is, so that every law has something to hold for."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -125,7 +125,7 @@ async def _payment_of(shop: Shop, order_id: str) -> dict[str, Any]:
 
 async def _until_refunded(shop: Shop, order_id: str, amount: str) -> None:
     async def refunded() -> bool:
-        return (await _payment_of(shop, order_id))["refunded_amount"] == amount
+        return str((await _payment_of(shop, order_id))["refunded_amount"]) == amount
 
     await until(refunded, f"{amount} of order {order_id} are back")
 
