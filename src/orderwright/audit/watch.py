@@ -4,7 +4,6 @@ Told are a line of log, Prometheus gauges and a note at /ready. Invariant: whate
 no service unready and stops nothing.
 """
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -15,7 +14,7 @@ from orderwright.audit.auditor import Auditor
 from orderwright.audit.findings import KINDS, Report
 from orderwright.audit.settings import AuditSettings
 from orderwright.kernel.clock import Clock, rfc3339
-from orderwright.kernel.consumer import cancelled_quietly
+from orderwright.kernel.jobs import beside
 from orderwright.kernel.platform import Platform
 from orderwright.services import SERVICES
 from orderwright.services.payment.settings import PaymentSettings
@@ -89,11 +88,8 @@ async def watching(platform: Platform, clock: Clock) -> AsyncIterator[None]:
         pause=lambda took_s: clock.sleep(took_s * settings.rest),
     )
     watch = Watch(auditor, clock, platform.metrics.registry, platform.notes, every_s=settings.every_s)
-    task = asyncio.create_task(watch.run_forever(), name="audit")
-    try:
+    async with beside(watch.run_forever, name="audit"):
         yield
-    finally:
-        await cancelled_quietly(task)
 
 
 def _note(report: Report) -> str:
