@@ -28,7 +28,6 @@ class Suspect:
 class Moment:
     """When a look is taken, and what is too young to be judged at it."""
 
-    now: datetime
     settled_before: datetime
     """What changed after this is under way."""
     overdue_before: datetime
@@ -37,7 +36,7 @@ class Moment:
     @classmethod
     def at(cls, now: datetime, *, grace_s: float, overdue_s: float) -> "Moment":
         """The moment `now`, seen with that much patience."""
-        return cls(now, now - timedelta(seconds=grace_s), now - timedelta(seconds=overdue_s))
+        return cls(now - timedelta(seconds=grace_s), now - timedelta(seconds=overdue_s))
 
 
 class Settling(Enum):

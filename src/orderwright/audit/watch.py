@@ -24,6 +24,10 @@ log = structlog.get_logger(__name__)
 NOTE = "audit"
 """Under which name /ready tells of it."""
 NAMED_IN_LOG = 20
+SMALL_PAGE = 100
+"""So few orders are read at once beside customers' requests, which wait for a page at most."""
+HISTORIES_APART = 10
+"""One in so many of the histories that `reconcile` reads; ten audits together read all of them."""
 
 
 class Watch:
@@ -79,9 +83,10 @@ async def watching(platform: Platform, clock: Clock) -> AsyncIterator[None]:
     if not (alone and settings.every_s):
         yield
         return
+    lightly = {"page": min(settings.page, SMALL_PAGE), "histories": settings.histories * HISTORIES_APART}
     auditor = Auditor(
         platform.settings.effective_database_url,
-        settings,
+        settings.model_copy(update=lightly),
         clock,
         provider=PaymentSettings().provider,
         # Customers come first: a page of reading, then a rest.
