@@ -1,1 +1,1 @@
-"""How fast orderwright is, measured on real servers beside what the database alone would do."""
+"""How fast orderwright is, measured on real servers; never asserted in tests."""

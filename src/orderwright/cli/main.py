@@ -125,6 +125,30 @@ async def rebuild_orders() -> None:
 
 
 @app.command
+async def reconcile(
+    *, every: float = 0.0, json: bool = False, settle: float | None = None, grace: float | None = None
+) -> None:
+    """Compare the books of all services and of the sandbox. Safe beside a running platform; changes nothing.
+
+    Exits with 0 when they agree, 1 when they do not, 2 when they cannot be read.
+
+    Parameters
+    ----------
+    every
+        Do it again every so many seconds, until it is stopped.
+    json
+        One JSON document for each audit.
+    settle
+        A difference counts when it is still there so many seconds later (ORDERWRIGHT_AUDIT_SETTLE_S).
+    grace
+        What changed within so many seconds is under way and not judged (ORDERWRIGHT_AUDIT_GRACE_S).
+    """
+    from orderwright.cli.reconcile import reconcile as compare
+
+    sys.exit(await compare(every_s=every, as_json=json, settle_s=settle, grace_s=grace))
+
+
+@app.command
 def routes() -> None:
     """List every route of every service."""
     from orderwright.cli.reference import print_routes

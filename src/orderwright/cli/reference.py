@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from orderwright import __version__
+from orderwright.audit.settings import AuditSettings
 from orderwright.cli.plan import load
 from orderwright.contracts import EVENTS
 from orderwright.gateway.settings import GatewaySettings
@@ -42,6 +43,7 @@ SETTINGS: dict[str, type[BaseSettings]] = {
     "Payment": PaymentSettings,
     "Inventory": InventorySettings,
     "Notification": NotificationSettings,
+    "Auditor": AuditSettings,
 }
 
 

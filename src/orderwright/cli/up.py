@@ -8,6 +8,7 @@ import signal
 
 from rich.console import Console
 
+from orderwright.audit.watch import watching
 from orderwright.cli import goods
 from orderwright.kernel.clock import SystemClock
 from orderwright.kernel.platform import GATEWAY, Plan, Platform
@@ -30,7 +31,8 @@ async def run_until_stopped(plan: Plan, settings: PlatformSettings, *, demo: boo
     await platform.start()
     logins = await goods.stock_up(platform) if demo else None
     _welcome(console, platform, logins, clock.monotonic_s() - began_s)
-    await stop.wait()
+    async with watching(platform, clock):
+        await stop.wait()
     console.print("Stopping: finishing what was begun …")
     await platform.stop()
     console.print("Stopped.")

@@ -27,12 +27,20 @@ class Readiness(View):
     ready: bool
     service: str
     checks: dict[str, str]
+    notes: dict[str, str]
 
 
 def health_router(
-    service: str, pings: Mapping[str, Ping], reasons: Callable[[], Mapping[str, str]], metrics: Metrics
+    service: str,
+    pings: Mapping[str, Ping],
+    reasons: Callable[[], Mapping[str, str]],
+    metrics: Metrics,
+    notes: Mapping[str, str] | None = None,
 ) -> APIRouter:
-    """`/health`, `/ready` and `/metrics` of a service; `reasons` names what is known to be wrong without asking."""
+    """`/health`, `/ready` and `/metrics` of a service; `reasons` names what is known to be wrong without asking.
+
+    `notes` is told too, as it is at that moment, and makes nothing unready.
+    """
     router = APIRouter(tags=["operations"])
 
     @router.get("/health", summary="Whether the process is alive")
@@ -52,7 +60,7 @@ def health_router(
         response.status_code = 200 if works else 503
         if not works:
             response.headers["Retry-After"] = "1"
-        return Readiness(ready=works, service=service, checks=checks)
+        return Readiness(ready=works, service=service, checks=checks, notes=dict(notes or {}))
 
     @router.get("/metrics", summary="Counters for Prometheus", response_class=Response)
     async def prometheus() -> Response:

@@ -5,12 +5,14 @@ run at any time, and a wake-up that is lost costs time, never work.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
 
 from orderwright.kernel.clock import Clock
+from orderwright.kernel.consumer import cancelled_quietly
 from orderwright.kernel.ids import Ids
 
 log = structlog.get_logger(__name__)
@@ -25,6 +27,20 @@ class Job:
     name: str
     run: Callable[[], Awaitable[bool]]
     every_s: float
+
+
+@asynccontextmanager
+async def beside(loop: Callable[[], Awaitable[None]], *, name: str) -> AsyncIterator[None]:
+    """Run `loop` beside the body, and cancel it at the body's end."""
+
+    async def run() -> None:
+        await loop()
+
+    task = asyncio.create_task(run(), name=name)
+    try:
+        yield
+    finally:
+        await cancelled_quietly(task)
 
 
 class JobRunner:

@@ -75,7 +75,9 @@ class Platform:
         self.plan = plan
         self._clock: Clock = clock or SystemClock()
         self._ids: Ids = ids or SystemIds()
-        self._metrics = Metrics()
+        self.metrics = Metrics()
+        self.notes: dict[str, str] = {}
+        """What /ready tells beside its checks; it makes nothing unready."""
         self.broker = open_broker(settings.broker_url)
         self._remote: dict[str, HttpPeer] = {}
         self._lock: IO[Any] | None = None
@@ -89,8 +91,8 @@ class Platform:
         for name, manifest in self.plan.manifests.items():
             self.runtimes[name] = self._assemble(name, manifest, secret)
         if self.plan.gateway is not None:
-            peers = Peers(self._locate, self._clock, self._ids, caller=GATEWAY, metrics=self._metrics)
-            self.gateway = self.plan.gateway(self.settings, peers, self._clock, self._ids, self._metrics)
+            peers = Peers(self._locate, self._clock, self._ids, caller=GATEWAY, metrics=self.metrics)
+            self.gateway = self.plan.gateway(self.settings, peers, self._clock, self._ids, self.metrics)
         for name, (host, port) in self.plan.addresses.items():
             app = self.gateway.app if name == GATEWAY and self.gateway else self.runtimes[name].door
             self.doors[name] = Door(
@@ -130,7 +132,7 @@ class Platform:
                 self._declared = True
 
     def _assemble(self, name: str, manifest: Manifest, secret: str) -> Runtime:
-        peers = Peers(self._locate, self._clock, self._ids, caller=name, metrics=self._metrics)
+        peers = Peers(self._locate, self._clock, self._ids, caller=name, metrics=self.metrics)
         peers.service_token = ServiceTokens(name, secret, peers, self._clock).get
         return Runtime(
             manifest,
@@ -141,7 +143,8 @@ class Platform:
             platform=self.settings.model_copy(update={"service_secret": SecretStr(secret)}),
             clock=self._clock,
             ids=self._ids,
-            metrics=self._metrics,
+            metrics=self.metrics,
+            notes=self.notes,
             roles=self.plan.roles,
             declare=self._declare,
         )
@@ -156,7 +159,7 @@ class Platform:
                 raise ConfigurationError(
                     f"{service} does not run here and has no address; set ORDERWRIGHT_{service.upper()}_URL"
                 ) from None
-            self._remote[service] = HttpPeer(service, url, clock=self._clock, ids=self._ids, metrics=self._metrics)
+            self._remote[service] = HttpPeer(service, url, clock=self._clock, ids=self._ids, metrics=self.metrics)
         return self._remote[service]
 
     def _service_secret(self) -> str:

@@ -62,6 +62,7 @@ class Runtime:
         metrics: Metrics,
         roles: frozenset[Role] = ALL_ROLES,
         declare: Callable[[], Awaitable[None]] | None = None,
+        notes: Mapping[str, str] | None = None,
     ) -> None:
         self.roles = roles
         self.database = database
@@ -75,6 +76,7 @@ class Runtime:
         self._broker = broker
         self._clock = clock
         self._metrics = metrics
+        self._notes: Mapping[str, str] = {} if notes is None else notes
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._broken: dict[str, str] = {}
         self._runners = {job.name: JobRunner(job, clock, ids) for job in self._jobs_here()}
@@ -180,7 +182,7 @@ class Runtime:
 
     def _health(self) -> APIRouter:
         pings = {"database": self.database.ping, "broker": self._broker.ping, **self.service.pings}
-        return health_router(self.service.name, pings, self._reasons, self._metrics)
+        return health_router(self.service.name, pings, self._reasons, self._metrics, self._notes)
 
     def _reasons(self) -> Mapping[str, str]:
         reasons = dict(self._broken)
