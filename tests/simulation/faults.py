@@ -70,6 +70,8 @@ class Plan:
     """Whether a starting process may take for granted that it is alone at its database."""
     durable: bool
     """Whether the broker keeps messages when everything crashes."""
+    thorough: bool
+    """Whether jobs run also where a look shows that there is no work (see `idling`)."""
 
     def without(self, kind: str) -> "Plan":
         """The same with one kind of fault less."""
@@ -92,6 +94,7 @@ def draw_plan(seed: int) -> Plan:
         replicas=dict.fromkeys(twice, 2),
         exclusive=exclusive,
         durable=dice.random() < 0.7,
+        thorough=dice.random() < 0.125,
     )
 
 

@@ -5,7 +5,7 @@ memory is gone; its successor begins as production does (`migrate`, `join`, `sta
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import Context, copy_context
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
@@ -14,6 +14,7 @@ from fastapi import FastAPI
 
 from orderwright.kernel.auth import Caller
 from orderwright.kernel.errors import BrokerUnavailable, DatabaseUnavailable
+from orderwright.kernel.jobs import Job
 from orderwright.kernel.peers import Peers
 from orderwright.kernel.runtime import Runtime
 from orderwright.kernel.settings import PlatformSettings
@@ -182,10 +183,22 @@ class SimVerifier:
 class SimRuntime(Runtime):
     """A runtime whose HTTP door was built before: building one costs more than a whole seed may."""
 
-    def __init__(self, *args: Any, doors: dict[str, FastAPI], place: str, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        doors: dict[str, FastAPI],
+        place: str,
+        only_with_work: Callable[[Iterator[Job]], Iterator[Job]] | None,
+        **kwargs: Any,
+    ) -> None:
         self._doors = doors
         self._place = place
+        self._only_with_work = only_with_work
         super().__init__(*args, **kwargs)
+
+    def _jobs_here(self) -> Iterator[Job]:
+        jobs = super()._jobs_here()
+        return jobs if self._only_with_work is None else self._only_with_work(jobs)
 
     def _make_api(self, peers: Peers, platform: PlatformSettings) -> FastAPI:
         if self._place not in self._doors:

@@ -5,9 +5,10 @@ are the ways in which a provider cannot be relied on. Invariant: what it does un
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import Context, ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from orderwright.kernel.manifest import Kit
@@ -69,14 +70,12 @@ class Provider:
         """The provider, as that process reaches it."""
         return Line(self, process)
 
-    async def call(self, process: Process, what: str, work: Coroutine[Any, Any, T]) -> T:
+    async def call(self, process: Process, what: str, work: Callable[[], Awaitable[T]]) -> T:
         """Have the provider do something, or not, and perhaps tell."""
         faults = self._faults
         if faults.strikes("provider down"):
-            work.close()
             raise self._trouble(ProviderUnavailable, what, "provider down")
         if faults.strikes("provider never hears"):
-            work.close()
             await self._silence()
             raise self._trouble(ProviderTimeout, what, "provider never hears")
         late_s = faults.dice("late").uniform(1, 60) if faults.strikes("provider acts late") else 0.0
@@ -91,12 +90,12 @@ class Provider:
             raise self._trouble(ProviderTimeout, what, "provider does not answer")
         return result
 
-    async def _do(self, what: str, work: Coroutine[Any, Any, T], late_s: float) -> T:
+    async def _do(self, what: str, work: Callable[[], Awaitable[T]], late_s: float) -> T:
         if late_s:
             self._trace.reach("fault: provider acts late")
         slow = self._faults.strikes("provider slow")
         await asyncio.sleep(late_s + (self._faults.dice("provider slow").expovariate(0.3) if slow else 0.005))
-        result = await work
+        result = await work()
         self._trace.say("provider", f"{what}: {result}")
         return result
 
@@ -128,16 +127,16 @@ class Line:
 
     async def charge(self, key: str, token: str, amount_minor: int, currency: str) -> Outcome:
         self._process.must_live()
-        work = self._sandbox.charge(key, token, amount_minor, currency)
+        work = partial(self._sandbox.charge, key, token, amount_minor, currency)
         return await self._provider.call(self._process, f"charge {key[-6:]} {amount_minor}", work)
 
     async def lookup(self, key: str) -> Outcome | None:
         self._process.must_live()
-        return await self._provider.call(self._process, f"look up {key[-6:]}", self._sandbox.lookup(key))
+        return await self._provider.call(self._process, f"look up {key[-6:]}", partial(self._sandbox.lookup, key))
 
     async def refund(self, key: str, charge_key: str, amount_minor: int) -> None:
         self._process.must_live()
-        work = self._sandbox.refund(key, charge_key, amount_minor)
+        work = partial(self._sandbox.refund, key, charge_key, amount_minor)
         await self._provider.call(self._process, f"refund {key[-6:]} of {charge_key[-6:]} {amount_minor}", work)
 
     def read_webhook(self, headers: Mapping[str, str], body: bytes) -> WebhookEvent:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Coroutine
 from contextvars import copy_context
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from orderwright.contracts import audience
@@ -21,6 +22,7 @@ from tests.simulation.chaos import unleash
 from tests.simulation.disk import SimDatabase
 from tests.simulation.faults import Faults, Plan
 from tests.simulation.hosts import Host, Process, SimClock, SimRuntime
+from tests.simulation.idling import only_with_work
 from tests.simulation.loop import SimLoop, StuckError
 from tests.simulation.network import Network, PeerDoor
 from tests.simulation.outside import OUTSIDE, Outside, Post, Provider
@@ -148,6 +150,9 @@ class World:
             metrics=stage.metrics,
             doors=stage.doors,
             place=process.host.name,
+            only_with_work=None
+            if self.plan.thorough
+            else partial(only_with_work, disk=stage.disks[service], clock=process.clock),
         )
 
 
@@ -185,8 +190,11 @@ def run(plan: Plan, stage: Stage) -> Verdict:
 
 def stock_up(stage: Stage) -> None:
     """Migrate every database and take the goods in, by way of the catalog and its events."""
-    plan = Plan(0, 0, 0.0, {}, {}, exclusive=True, durable=True)
+    plan = Plan(0, 0, 0.0, {}, {}, exclusive=True, durable=True, thorough=True)
     world = World(plan, stage)
+    for host in world.hosts:
+        # Before the time at which every seed begins.
+        host.clock.skew_s = -3600.0
 
     async def story() -> None:
         await world.begin()
