@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from tests.simulation import world
-from tests.simulation.ablations import ABLATIONS
+from tests.simulation.ablations import ABLATIONS, COMBINATIONS, REDUNDANT
 from tests.simulation.faults import draw_plan
 from tests.simulation.workers import cores, in_chunks, open_stage, shrunk
 from tests.simulation.world import Verdict
@@ -25,13 +25,14 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, help="run this one, and tell its story")
     parser.add_argument("--digest", action="store_true", help="with --seed: its digest alone")
     parser.add_argument("--without", nargs="*", default=[], metavar="SAFEGUARD", help="with these removed")
+    parser.add_argument("--within", type=int, default=ABLATION_SEEDS, help="with --ablations: how many seeds each")
     parser.add_argument("--ablations", action="store_true", help="remove each safeguard, and wait for a breach")
     parser.add_argument("--workers", type=int, default=cores(), help="processes")
     asked = parser.parse_args(arguments)
     if asked.seed is not None:
         return _one(asked.seed, asked.without, digest_only=asked.digest)
     if asked.ablations:
-        return _ablations(asked.first, asked.workers)
+        return _ablations(asked.first, asked.within, asked.workers)
     return _many(range(asked.first, asked.first + asked.seeds), asked.without, asked.workers)
 
 
@@ -39,10 +40,10 @@ def _one(seed: int, without: Sequence[str], *, digest_only: bool) -> int:
     with ExitStack() as stack:
         stage = open_stage(stack)
         for name in without:
-            stack.enter_context(ABLATIONS[name].removed())
+            stack.enter_context(ABLATIONS[name]())
         verdict = world.run(draw_plan(seed), stage)
     if digest_only:
-        print(verdict.digest)
+        _say(verdict.digest)
     else:
         _tell(verdict)
     return bool(verdict.breaches)
@@ -59,11 +60,11 @@ def _many(seeds: Sequence[int], without: Sequence[str], workers: int) -> int:
         took_s = time.monotonic() - started_s
         _progress(f"{done}/{len(seeds)} seeds, {len(failed)} failed, {1000 * took_s / done:.0f} ms a seed")
     _progress("\n")
-    print(f"In how many of {done} seeds each state was reached:")
+    _say(f"In how many of {done} seeds each state was reached:")
     for state, count in sorted(reached.items()):
-        print(f"{count:8}  {state}")
+        _say(f"{count:8}  {state}")
     if not failed:
-        print(f"{done} seeds from {seeds[0]}: every law held, {time.monotonic() - started_s:.0f} s")
+        _say(f"{done} seeds from {seeds[0]}: every law held, {time.monotonic() - started_s:.0f} s")
         return 0
     _tell_failures(failed, without)
     return 1
@@ -73,38 +74,39 @@ def _tell_failures(failed: list[Verdict], without: Sequence[str]) -> None:
     with ExitStack() as stack:
         stage = open_stage(stack)
         for name in without:
-            stack.enter_context(ABLATIONS[name].removed())
+            stack.enter_context(ABLATIONS[name]())
         chosen = sorted(failed, key=lambda verdict: len(verdict.lines))[:STORIES]
         for verdict in sorted((shrunk(stage, one) for one in chosen), key=lambda one: len(one.lines)):
             _tell(verdict)
-    print(f"{len(failed)} seeds failed:")
+    _say(f"{len(failed)} seeds failed:")
     for verdict in sorted(failed, key=lambda one: one.plan.seed):
-        print(f"{verdict.plan.seed:8}  {verdict.breaches[0]}" + (" …" if len(verdict.breaches) > 1 else ""))
+        _say(f"{verdict.plan.seed:8}  {verdict.breaches[0]}" + (" …" if len(verdict.breaches) > 1 else ""))
 
 
 def _tell(verdict: Verdict) -> None:
     plan = verdict.plan
-    print(f"\nSeed {plan.seed}: {plan.orders} orders, chaos for {plan.chaos_s:.1f} s, {len(plan.rates)} kinds of fault")
-    print(f"  {', '.join(sorted(plan.rates))}\n")
-    print("\n".join(verdict.lines))
-    print(f"\n{'; '.join(verdict.breaches) or 'every law held'}\ndigest {verdict.digest}")
+    _say(f"\nSeed {plan.seed}: {plan.orders} orders, chaos for {plan.chaos_s:.1f} s, {len(plan.rates)} kinds of fault")
+    _say(f"  {', '.join(sorted(plan.rates))}\n")
+    _say("\n".join(verdict.lines))
+    _say(f"\n{'; '.join(verdict.breaches) or 'every law held'}\ndigest {verdict.digest}")
 
 
-def _ablations(first: int, workers: int) -> int:
-    found_all = True
-    print(f"{'safeguard removed':<44} {'seeds':>6}  law broken")
-    for name, ablation in ABLATIONS.items():
-        seeds, law = until_breach([name], first, workers)
-        found_all = found_all and (law != "" or not ablation.must_be_found)
-        print(f"{name:<44} {seeds:>6}  {law or '-'}", flush=True)
-    return not found_all
+def _ablations(first: int, within: int, workers: int) -> int:
+    surprises = 0
+    _say(f"{'safeguards removed':<80} {'seeds':>6}  law broken")
+    for names in [*((name,) for name in ABLATIONS), *COMBINATIONS]:
+        seeds, law = until_breach(names, range(first, first + within), workers)
+        redundant = len(names) == 1 and names[0] in REDUNDANT
+        surprises += (law == "") != redundant
+        _say(f"{' + '.join(names):<80} {seeds:>6}  {law or '-'}")
+    return surprises > 0
 
 
-def until_breach(names: Sequence[str], first: int, workers: int) -> tuple[int, str]:
+def until_breach(names: Sequence[str], seeds: Sequence[int], workers: int) -> tuple[int, str]:
     """How many seeds it takes until a law is broken, and which."""
     seen: list[Verdict] = []
     done = 0
-    for result in in_chunks(range(first, first + ABLATION_SEEDS), workers=workers, without=names, until_breach=True):
+    for result in in_chunks(seeds, workers=workers, without=names, until_breach=True):
         done += result.seeds
         seen += result.failed
         _progress(f"{' + '.join(names)}: {done} seeds")
@@ -112,7 +114,12 @@ def until_breach(names: Sequence[str], first: int, workers: int) -> tuple[int, s
             break
     _progress("\n")
     earliest = min(seen, key=lambda verdict: verdict.plan.seed, default=None)
-    return (done, "") if earliest is None else (earliest.plan.seed - first + 1, earliest.breaches[0])
+    return (done, "") if earliest is None else (earliest.plan.seed - seeds[0] + 1, earliest.breaches[0])
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def _progress(text: str) -> None:

@@ -38,7 +38,7 @@ def _strike(kind: str, hosts: Sequence[Host], broker: SimBroker, faults: Faults,
         case "pause" if process is not None:
             process.pause(dice.uniform(*PAUSED_S))
         case "redeploy" if process is not None:
-            host.loop.create_task(host.redeploy(), context=process.context)
+            _ = host.loop.create_task(host.redeploy(), context=process.context)
         case "clock jump":
             host.clock.skew_s = dice.choice((-20.0, -2.0, 0.5, 5.0, 40.0))
             trace.say(host.name, f"has a clock that is wrong by {host.clock.skew_s} s")

@@ -1,8 +1,8 @@
 """Databases that live through crashes, and connections to them that fail: at any statement, at COMMIT, and after it.
 
-Real SQL on SQLite in memory, run inline: the adapter's thread is the one part that cannot be replayed. Invariants, as of
-the port: `write` returns after COMMIT or raises; a transaction is whole or not at all; a dead process changes nothing
-any more.
+Real SQL on SQLite in memory, run inline: the adapter's thread is the one part that cannot be replayed. Invariants, as
+of the port: `write` returns after COMMIT or raises; a transaction is whole or not at all; a dead process changes
+nothing any more.
 """
 
 import asyncio

@@ -5,21 +5,26 @@ memory is gone; its successor begins as production does (`migrate`, `join`, `sta
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import Context, copy_context
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
+from weakref import WeakKeyDictionary
 
 from fastapi import FastAPI
 
 from orderwright.kernel.auth import Caller
+from orderwright.kernel.consumer import Handler
 from orderwright.kernel.errors import BrokerUnavailable, DatabaseUnavailable
 from orderwright.kernel.jobs import Job
+from orderwright.kernel.messages import Received
 from orderwright.kernel.peers import Peers
 from orderwright.kernel.runtime import Runtime
 from orderwright.kernel.settings import PlatformSettings
+from orderwright.kernel.unit import UnitOfWork
 from tests.simulation.faults import Faults
 from tests.simulation.loop import OWNER, SimLoop
+from tests.simulation.probes import handled
 from tests.simulation.trace import Trace
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -157,7 +162,7 @@ class Host:
 
     def _boot_unless_closed(self) -> None:
         if not self.closed and self.process is None:
-            self.boot()
+            _ = self.boot()
 
     async def _live(self, process: Process) -> None:
         try:
@@ -195,6 +200,22 @@ class SimRuntime(Runtime):
         self._place = place
         self._only_with_work = only_with_work
         super().__init__(*args, **kwargs)
+        self._notes: WeakKeyDictionary[UnitOfWork, list[str]] = WeakKeyDictionary()
+        handlers = self.consumer._handlers
+        for topic, handler in handlers.items():
+            handlers[topic] = self._noting(handler)
+        self.units.after_commit.append(self._tell_handled)
+
+    def _noting(self, handler: Handler) -> Handler:
+        def noted(events: Sequence[Received[Any]], uow: UnitOfWork) -> None:
+            handler(events, uow)
+            self._notes.setdefault(uow, []).extend(f"{one.message.topic} {one.message.id}" for one in events)
+
+        return noted
+
+    def _tell_handled(self, uow: UnitOfWork) -> None:
+        for message in self._notes.pop(uow, ()):
+            handled(self.service.name, message)
 
     def _jobs_here(self) -> Iterator[Job]:
         jobs = super()._jobs_here()

@@ -9,9 +9,11 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
+from tests.simulation import promises
 from tests.simulation.disk import Disk
 from tests.simulation.outside import Post
 from tests.simulation.people import Journal
+from tests.simulation.promises import by_order
 from tests.simulation.trace import Trace
 
 Disks = Mapping[str, Disk]
@@ -27,11 +29,12 @@ UNFINISHED: tuple[tuple[str, str, str], ...] = (
 )
 CHARGED = "SELECT key, amount_minor FROM charges WHERE outcome = 'captured'"
 RETURNED = "SELECT charge_key, SUM(amount_minor) FROM refunds GROUP BY charge_key"
+WANTED_BACK = "SELECT payment_id, SUM(amount_minor) FROM refunds WHERE requested_by IS NOT NULL GROUP BY payment_id"
 PAYMENTS = "SELECT id, order_id, amount_minor, captured_minor, promised_minor, refunded_minor FROM payments"
 LEVELS = "SELECT product_id, on_hand, reserved, received, sold, returned FROM stock"
 DEDUCTED = (
-    "SELECT r.order_id, l.product_id, l.quantity FROM reservation_lines l JOIN reservations r ON r.id = l.reservation_id "
-    "WHERE r.status = 'deducted'"
+    "SELECT r.order_id, l.product_id, l.quantity FROM reservation_lines l "
+    "JOIN reservations r ON r.id = l.reservation_id WHERE r.status = 'deducted'"
 )
 HELD = (
     "SELECT l.product_id, SUM(l.quantity) FROM reservation_lines l JOIN reservations r ON r.id = l.reservation_id "
@@ -41,6 +44,7 @@ ORDERED = (
     "SELECT i.order_id, i.product_id, i.quantity FROM order_items i JOIN orders o ON o.id = i.order_id "
     "WHERE o.status = 'completed'"
 )
+COMPLETED = "SELECT order_id FROM order_events WHERE event_type = 'order_completed'"
 FACTS = "SELECT order_id, COUNT(*), MIN(version), MAX(version) FROM order_events GROUP BY order_id"
 
 
@@ -72,9 +76,14 @@ def judge(disks: Disks, journal: Journal, post: Post, trace: Trace) -> list[str]
         *sorted(_of_orders(disks, journal, status, customers)),
         *sorted(_of_money(disks, status)),
         *sorted(_of_stock(disks, status)),
+        *sorted(_of_levels(disks, trace)),
         *sorted(_of_shipping(disks, status)),
-        *sorted(_of_messages(disks, post, status)),
-        *sorted(_of_promises(disks, journal, status)),
+        *sorted(_of_dead_letters(disks)),
+        *sorted(_of_news(disks, post, status)),
+        *sorted(promises.judge(disks, journal, status)),
+        *sorted(
+            f"handled once: {service} handled {what} {n} times" for (service, what), n in trace.handled.items() if n > 1
+        ),
         *sorted(f"errors: {what.removeprefix('alarm: ')}" for what in trace.reached if what.startswith("alarm: ")),
     ]
 
@@ -106,6 +115,7 @@ def _of_money(disks: Disks, status: Mapping[str, str]) -> Iterator[str]:
     charged: dict[str, int] = dict(disks["sandbox"].rows(CHARGED))
     returned: dict[str, int] = dict(disks["sandbox"].rows(RETURNED))
     totals = dict(disks["order"].rows("SELECT id, total_amount FROM orders"))
+    by_staff: dict[str, int] = dict(disks["payment"].rows(WANTED_BACK))
     known = set()
     for payment, order_id, amount, captured, promised, refunded in disks["payment"].rows(PAYMENTS):
         known.add(payment)
@@ -114,8 +124,9 @@ def _of_money(disks: Disks, status: Mapping[str, str]) -> Iterator[str]:
         if not refunded == promised == returned.get(payment, 0):
             yield f"money: {payment} gave back {refunded} of {promised}, the provider {returned.get(payment, 0)}"
         kept, end = captured - refunded, status.get(order_id)
-        if (kept > 0) != (end == "completed"):
-            yield f"money: order {order_id} is {end} and {kept} are kept"
+        due = amount - by_staff.get(payment, 0) if end == "completed" else 0
+        if kept != due:
+            yield f"money: order {order_id} is {end} and {kept} are kept instead of {due}"
         if end == "completed" and _minor(totals[order_id]) != amount:
             yield f"money: order {order_id} costs {totals[order_id]}, its payment says {amount}"
     for key in sorted(set(charged) - known):
@@ -126,11 +137,10 @@ def _of_money(disks: Disks, status: Mapping[str, str]) -> Iterator[str]:
 
 
 def _of_stock(disks: Disks, status: Mapping[str, str]) -> Iterator[str]:
-    """Nothing appears, nothing disappears, nothing stays set aside for nobody; and the catalog tells the truth."""
+    """Nothing appears, nothing disappears, nothing stays set aside for nobody."""
     inventory = disks["inventory"]
     held: dict[str, int] = dict(inventory.rows(HELD))
-    deducted = _by_order(inventory.rows(DEDUCTED))
-    shown = dict(disks["catalog"].rows("SELECT id, quantity FROM products"))
+    deducted = by_order(inventory.rows(DEDUCTED))
     for product, on_hand, reserved, received, sold, back in inventory.rows(LEVELS):
         if on_hand != received - sold + back:
             yield f"stock: {on_hand} {product} on hand, received {received}, sold {sold}, back {back}"
@@ -139,15 +149,24 @@ def _of_stock(disks: Disks, status: Mapping[str, str]) -> Iterator[str]:
         gone = sum(lines[product] for lines in deducted.values())
         if sold - back != gone:
             yield f"stock: {sold - back} {product} have left, reservations know of {gone}"
-        if shown.get(product) != on_hand - reserved:
-            yield f"catalog: it shows {shown.get(product)} {product}, {on_hand - reserved} are there"
-    ordered = _by_order(disks["order"].rows(ORDERED))
+    ordered = by_order(disks["order"].rows(ORDERED))
     for order_id in sorted(set(ordered) | set(deducted)):
         if ordered.get(order_id) != deducted.get(order_id):
             yield (
                 f"goods: order {order_id} is {status.get(order_id)} with {dict(ordered.get(order_id, {}))}, "
                 f"{dict(deducted.get(order_id, {}))} left the stock"
             )
+
+
+def _of_levels(disks: Disks, trace: Trace) -> Iterator[str]:
+    """The catalog shows what is there."""
+    if trace.reached["fault: clock jump"]:
+        # The newest level is the one with the latest time: known to show an old one after a clock was set back.
+        return
+    shown = dict(disks["catalog"].rows("SELECT id, quantity FROM products"))
+    for product, on_hand, reserved, *_ in disks["inventory"].rows(LEVELS):
+        if shown.get(product) != on_hand - reserved:
+            yield f"catalog: it shows {shown.get(product)} {product}, {on_hand - reserved} are there"
 
 
 def _of_shipping(disks: Disks, status: Mapping[str, str]) -> Iterator[str]:
@@ -166,87 +185,43 @@ def _of_shipping(disks: Disks, status: Mapping[str, str]) -> Iterator[str]:
             yield f"shipping: order {order_id} is {fulfillment}, its shipment {shipment}"
 
 
-def _of_messages(disks: Disks, post: Post, status: Mapping[str, str]) -> Iterator[str]:
-    """No dead letters; each order is confirmed once if it was completed, and the mail has left."""
+def _of_handling(trace: Trace) -> Iterator[str]:
+    """Each service handled each message once, and met no error that only a fault of ours could explain."""
+    for (service, message), count in trace.handled.items():
+        if count > 1:
+            yield f"handled once: {service} handled {message} {count} times"
+    for state in trace.reached:
+        if state.startswith("alarm: "):
+            yield f"errors: {state.removeprefix('alarm: ')}"
+
+
+def _of_dead_letters(disks: Disks) -> Iterator[str]:
+    """There are none."""
     for service, disk in disks.items():
-        if service == "sandbox":
-            continue
-        for topic, error in disk.rows("SELECT topic, error FROM kept_messages WHERE state = 'dead'"):
-            yield f"dead letter: {service} could not handle {topic}: {error}"
-    told = "SELECT id, order_id, type, status FROM notifications"
-    notices = disks["notification"].rows(told)
-    confirmed = Counter(row[1] for row in notices if row[2] == "order_confirmation")
-    completed = {
-        row[0] for row in disks["order"].rows("SELECT order_id FROM order_events WHERE event_type = 'order_completed'")
-    }
-    for order_id in sorted(completed | set(confirmed)):
-        if confirmed[order_id] != (order_id in completed):
-            yield f"confirmed once: order {order_id} is {status.get(order_id)}, confirmed {confirmed[order_id]} times"
+        if service != "sandbox":
+            for topic, error in disk.rows("SELECT topic, error FROM kept_messages WHERE state = 'dead'"):
+                yield f"dead letter: {service} could not handle {topic}: {error}"
+
+
+def _of_news(disks: Disks, post: Post, status: Mapping[str, str]) -> Iterator[str]:
+    """Each order is confirmed once if it was completed, nothing is told twice, and the mail has left."""
+    notices = disks["notification"].rows("SELECT id, order_id, type, status FROM notifications")
     kinds = Counter((row[1], row[2]) for row in notices if row[2] != "refund_issued")
     for (order_id, kind), count in kinds.items():
         if count > 1:
             yield f"told once: order {order_id} was told {kind} {count} times"
+    completed = {row[0] for row in disks["order"].rows(COMPLETED)}
+    cancelled = {order_id for order_id, end in status.items() if end == "cancelled"}
+    # A cart that could never become an order is cancelled without a word; nothing of it was announced.
+    silent = {row[0] for row in disks["order"].rows("SELECT id FROM orders WHERE cancel_reason = 'unknown_product'")}
+    for kind, happened in (("order_confirmation", completed), ("order_cancelled", cancelled - silent)):
+        told = {row[1] for row in notices if row[2] == kind}
+        for order_id in told ^ happened:
+            yield f"told once: order {order_id} is {status.get(order_id)}, {kind} was told: {order_id in told}"
     sent = {id_ for id_, _ in post.taken}
     for id_, order_id, kind, state in notices:
         if state == "sent" and id_ not in sent:
             yield f"mail: {kind} of {order_id} counts as sent and never was"
-    cancelled = {order_id for order_id, end in status.items() if end == "cancelled"}
-    told_so = {row[1] for row in notices if row[2] == "order_cancelled"}
-    # A cart that could never become an order is cancelled without a word; nothing of it was announced.
-    for order_id in sorted((told_so - cancelled) | (cancelled - told_so - _unannounced(disks))):
-        yield f"told once: order {order_id} is {status.get(order_id)}, its customer was told otherwise"
-
-
-def _of_promises(disks: Disks, journal: Journal, status: Mapping[str, str]) -> Iterator[str]:
-    """What clients were told is true."""
-    lines = _by_order(disks["order"].rows("SELECT order_id, product_id, quantity FROM order_items"))
-    captured = dict(disks["payment"].rows("SELECT order_id, captured_minor FROM payments"))
-    seen: dict[str, list[str]] = {}
-    refunds: dict[tuple[str, str], set[str]] = {}
-    for told in journal.told:
-        end = status.get(told.order_id)
-        if end is None:
-            yield f"promise: {told.what} was said of order {told.order_id}, which does not exist"
-        elif told.what == "paid" and not captured.get(told.order_id):
-            yield f"promise: order {told.order_id} was said to be paid"
-        elif told.what in {"cancelled", "no stock"} and end != "cancelled":
-            yield f"promise: order {told.order_id} was said to be cancelled and is {end}"
-        elif told.what in {"shipped", "left"} and end != "completed":
-            yield f"promise: order {told.order_id} was said to have {told.what} and is {end}"
-        elif told.what == "declined" and end != "cancelled":
-            yield f"promise: order {told.order_id} was said to be declined and is {end}"
-        elif told.what == "seen":
-            seen.setdefault(told.order_id, []).append(told.detail)
-        elif told.what == "refunded":
-            key, refund = told.detail
-            refunds.setdefault((told.order_id, key), set()).add(refund)
-    changes = {told.order_id: told.detail for told in journal.told if told.what == "changed"}
-    for order_id, wanted in changes.items():
-        merged: Counter[str] = Counter()
-        for product, quantity in wanted:
-            merged[product] += quantity
-        if lines.get(order_id) != merged:
-            yield f"promise: order {order_id} was said to have other goods: {dict(merged)}"
-    for order_id, states in seen.items():
-        if "completed" in states and status[order_id] not in {"completed", "cancelled"}:
-            yield f"promise: order {order_id} was seen completed and is {status[order_id]}"
-        if "cancelled" in states and status[order_id] != "cancelled":
-            yield f"promise: order {order_id} was seen cancelled and is {status[order_id]}"
-    for (order_id, key), ids in refunds.items():
-        if len(ids) > 1:
-            yield f"promise: {key} of order {order_id} was refunded {len(ids)} times"
-
-
-def _by_order(rows: list[tuple[Any, ...]]) -> dict[str, Counter[str]]:
-    found: dict[str, Counter[str]] = {}
-    for order_id, product, quantity in rows:
-        found.setdefault(order_id, Counter())[product] += quantity
-    return found
-
-
-def _unannounced(disks: Disks) -> set[str]:
-    query = "SELECT id FROM orders WHERE cancel_reason = 'unknown_product'"
-    return {row[0] for row in disks["order"].rows(query)}
 
 
 def _minor(amount: Any) -> int:

@@ -8,7 +8,7 @@ own order, so that its end leaves no mark on anything else; what belongs to a pa
 import asyncio
 import heapq
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, ContextVar
 from typing import Any, NoReturn, Protocol, TypeVar
 
@@ -46,15 +46,19 @@ class SimLoop(asyncio.BaseEventLoop):
         self._scheduled: list[asyncio.TimerHandle] = []
         self.failures: list[BaseException] = []
         """What was raised by a callback, where nobody could catch it: a fault of the simulation itself."""
-        self.set_exception_handler(SimLoop._note)
+        self.set_exception_handler(lambda _, context: self._note(context))
 
     def time(self) -> float:
         return self._now_s
 
     def create_task(
-        self, coro: Coroutine[Any, Any, T], *, name: object = None, context: Context | None = None
+        self,
+        coro: Generator[Any, None, T] | Coroutine[Any, Any, T],
+        *,
+        name: object = None,
+        context: Context | None = None,
     ) -> "asyncio.Task[T]":
-        task: asyncio.Task[T] = super().create_task(coro, name=name, context=context)  # type: ignore[arg-type]
+        task: asyncio.Task[T] = super().create_task(coro, name=name, context=context)
         owner = OWNER.get() if context is None else context.get(OWNER)
         if owner is not None:
             owner.tasks.append(task)
@@ -65,7 +69,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self._ready.extend(held)
         held.clear()
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> NoReturn:
+    def run_in_executor(self, _executor: Any, func: Callable[..., Any], *_: Any) -> NoReturn:  # type: ignore[override]
         raise AssertionError(f"{func} wants a thread, and threads cannot be replayed")
 
     def _note(self, context: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import Context, ContextVar
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from orderwright.kernel.manifest import Kit
 from orderwright.services.notification.domain import Channel
@@ -40,16 +40,16 @@ class Post:
         self.taken: list[tuple[str, str]] = []
         """(message id, recipient), as often as it was handed over."""
         self._faults = faults
-        self._trace = trace
+        self.trace = trace
 
     async def send(self, message: Outgoing) -> None:
         await asyncio.sleep(0.01)
         if self._faults.strikes("mail refused"):
             raise SendLater("The post is closed")
         self.taken.append((message.id, message.recipient))
-        self._trace.say("post", f"takes {message.id[-6:]} for {message.recipient}")
+        self.trace.say("post", f"takes {message.id[-6:]} for {message.recipient}")
         if self._faults.strikes("mail taken, not confirmed"):
-            self._trace.reach("fault: mail taken, not confirmed")
+            self.trace.reach("fault: mail taken, not confirmed")
             raise SendLater("The connection broke")
 
 
@@ -63,7 +63,7 @@ class Provider:
         self._sandbox = sandbox
         self._loop = loop
         self._faults = faults
-        self._trace = trace
+        self.trace = trace
         self._context = context
 
     def for_process(self, process: Process) -> "Line":
@@ -92,19 +92,19 @@ class Provider:
 
     async def _do(self, what: str, work: Callable[[], Awaitable[T]], late_s: float) -> T:
         if late_s:
-            self._trace.reach("fault: provider acts late")
+            self.trace.reach("fault: provider acts late")
         slow = self._faults.strikes("provider slow")
         await asyncio.sleep(late_s + (self._faults.dice("provider slow").expovariate(0.3) if slow else 0.005))
         result = await work()
-        self._trace.say("provider", f"{what}: {result}")
+        self.trace.say("provider", f"{what}: {result}")
         return result
 
     async def _silence(self) -> None:
         await asyncio.sleep(self._faults.dice("silence").choice((0.1, 3.0, 30.0)))
 
     def _trouble(self, kind: type[Exception], what: str, fault: str) -> Exception:
-        self._trace.say("provider", f"{what}: {fault}")
-        self._trace.reach(f"fault: {fault}")
+        self.trace.say("provider", f"{what}: {fault}")
+        self.trace.reach(f"fault: {fault}")
         return kind(fault)
 
 
@@ -132,7 +132,10 @@ class Line:
 
     async def lookup(self, key: str) -> Outcome | None:
         self._process.must_live()
-        return await self._provider.call(self._process, f"look up {key[-6:]}", partial(self._sandbox.lookup, key))
+        found = await self._provider.call(self._process, f"look up {key[-6:]}", partial(self._sandbox.lookup, key))
+        if found is not None:
+            self._provider.trace.reach("unknown charge resolved by asking the provider")
+        return found
 
     async def refund(self, key: str, charge_key: str, amount_minor: int) -> None:
         self._process.must_live()

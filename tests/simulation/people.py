@@ -249,7 +249,7 @@ async def work_as_staff(me: Person, until_s: float) -> None:
         orders = sorted({told.order_id for told in me.town.journal.told if told.what == "accepted"})
         if not orders:
             continue
-        task = me.dice.choice((ship, ship, refund_part))
+        task = me.dice.choice((ship, ship, refund))
         await task(me, me.dice.choice(orders))
 
 
@@ -278,14 +278,16 @@ async def ship(me: Person, order_id: str) -> None:
                 await me.insist("shipping", "POST", f"{path}/deliver")
 
 
-async def refund_part(me: Person, order_id: str) -> None:
-    """Give a little back."""
+async def refund(me: Person, order_id: str) -> None:
+    """Give a little back, or all of it."""
     found = await me.once("payment", "GET", f"/payments/order/{order_id}")
     payments: Sequence[Any] = found.json if found is not None and found.status == 200 else []
     for payment in payments:
         path = f"/payments/{payment['id']}/refund"
         key = f"refund-{order_id}-{me.dice.randrange(2)}"
-        answer = await me.insist("payment", "POST", path, {"amount": "1.00"}, key=key)
+        # The key says which, as it would in a form that is sent twice.
+        body = {"amount": "1.00"} if key.endswith("0") else {}
+        answer = await me.insist("payment", "POST", path, body, key=key)
         if answer is not None and answer.status == 200:
-            me.town.trace.reach("refunded in part")
+            me.town.trace.reach("refunded by staff: " + ("a part" if body else "all"))
             me.town.journal.note("refunded", order_id, (key, answer.json["refund"]["id"]))

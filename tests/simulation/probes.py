@@ -4,6 +4,7 @@ thorough one.
 Probes only look. Logs are counted too, and what no fault of ours can explain is kept for the judge.
 """
 
+import sys
 import traceback
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import ExitStack, contextmanager
@@ -13,7 +14,7 @@ from unittest.mock import patch
 
 import structlog
 
-from orderwright.kernel import idempotency, inbox, saga
+from orderwright.kernel import deadletters, idempotency, inbox, outbox, saga
 from orderwright.kernel.errors import BrokerUnavailable, DatabaseUnavailable
 from orderwright.kernel.idempotency import Answer, Resume
 from orderwright.services.payment.actions import refunds
@@ -34,12 +35,23 @@ def reach(state: str, times: int = 1) -> None:
         trace.reach(state, times)
 
 
+def handled(service: str, message: str) -> None:
+    """A service has committed what it did with a message."""
+    trace = TRACE.get()
+    if trace is not None:
+        trace.handled[service, message] += 1
+
+
 @contextmanager
 def watching() -> Iterator[None]:
     """Have the probes listen."""
     with ExitStack() as stack:
         _after(stack, "orderwright.kernel.inbox.accept", inbox.accept, _inbox)
         _after(stack, "orderwright.kernel.idempotency._verdict_on_known", idempotency._verdict_on_known, _verdict)
+        _after(stack, "orderwright.kernel.outbox.claim", outbox.claim, _taken_over)
+        _after(stack, "orderwright.kernel.deadletters.claim_due", deadletters.claim_due, _tried_again)
+        again = saga.SagaState.with_undo_asked_again
+        _after(stack, "orderwright.kernel.saga.SagaState.with_undo_asked_again", again, _undo_again)
         _after(stack, "orderwright.services.order.sagas.advance", saga.advance, _saga)
         _after(stack, "orderwright.services.payment.actions.charges.refund_rest", refunds.refund_rest, _late_money)
         stack.callback(structlog.configure, **structlog.get_config())
@@ -58,6 +70,18 @@ def _after(stack: ExitStack, place: str, original: Callable[..., Any], look: Cal
 
 def _inbox(fresh: Any, _connection: Any, messages: Any, *_: Any) -> None:
     reach("duplicate dropped by the inbox", len(messages) - len(fresh))
+
+
+def _taken_over(claimed: Any, *_: Any) -> None:
+    reach("outbox rows taken over", len(claimed))
+
+
+def _tried_again(kept: Any, *_: Any) -> None:
+    reach("kept message tried again", len(kept))
+
+
+def _undo_again(*_: Any) -> None:
+    reach("saga: undo asked for again")
 
 
 def _verdict(verdict: Any, *_: Any) -> None:
@@ -108,15 +132,14 @@ def _alarm(trace: Trace, name: str, event: MutableMapping[str, Any]) -> None:
     error = _innermost()
     if not isinstance(error, DatabaseUnavailable | BrokerUnavailable | None):
         where = traceback.extract_tb(error.__traceback__)[-1] if error.__traceback__ else None
-        told = f"{name}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''} ({where and where.name})"
+        said = str(error).partition("\n")[0]
+        told = f"{name}: {type(error).__name__}: {said} ({where and where.name})"
         trace.say("alarm", told)
         trace.reach(f"alarm: {told}")
 
 
 def _innermost() -> BaseException | None:
     """The exception that is being handled, out of the groups around it."""
-    import sys
-
     error = sys.exc_info()[1]
     while isinstance(error, BaseExceptionGroup) and error.exceptions:
         error = error.exceptions[0]

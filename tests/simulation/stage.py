@@ -25,6 +25,7 @@ from tests.simulation.probes import watching
 
 LEFT_OUT = frozenset({"identity"})
 """Its part is played by the network: it hears and says no events, and its passwords are hashed in threads."""
+COLLECT_EVERY = 10
 ENVIRONMENT = {
     # Shorter than in production, so that every deadline falls within a run.
     "ORDERWRIGHT_ORDER_PAYMENT_TIMEOUT_S": "25",
@@ -45,15 +46,21 @@ class Stage:
     doors: dict[str, FastAPI] = field(default_factory=dict)
     platform: PlatformSettings = field(default_factory=lambda: PlatformSettings(data_dir=Path("/nowhere")))
     metrics: Metrics = field(default_factory=Metrics)
+    runs: int = 0
 
     def set_back(self) -> None:
-        """Have every database be as it was before the first seed."""
+        """Have every database be as it was before the first seed, and memory too."""
+        self.runs += 1
+        if self.runs % COLLECT_EVERY == 0:
+            gc.collect()
         for name, disk in self.disks.items():
             disk.set_back(self.images[name])
 
     def keep(self) -> None:
         """What the databases hold now is what every seed begins with."""
         self.images = {name: disk.image() for name, disk in self.disks.items()}
+        gc.collect()
+        gc.freeze()
 
 
 def make_stage() -> Stage:
@@ -75,7 +82,7 @@ def staged() -> Iterator[None]:
         stack.enter_context(patch("orderwright.services.notification.manifest.carriers", outside.ways_out))
         stack.enter_context(watching())
         # Garbage is collected between seeds: when it happens by itself is nothing that a seed decides.
-        gc.collect()
         gc.disable()
         stack.callback(gc.enable)
+        stack.callback(gc.unfreeze)
         yield

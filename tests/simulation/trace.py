@@ -15,6 +15,8 @@ class Trace:
     def __init__(self, time_s: Callable[[], float]) -> None:
         self.lines: list[str] = []
         self.reached: Counter[str] = Counter()
+        self.handled: Counter[tuple[str, str]] = Counter()
+        """How often a service committed what it did with a message, where anybody lived to see it."""
         self._time_s = time_s
 
     def say(self, who: str, what: str) -> None:

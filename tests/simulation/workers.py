@@ -1,9 +1,9 @@
 """Many seeds on every core: workers that keep one stage each and run chunks of seeds, also with safeguards removed."""
 
 import os
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -45,7 +45,7 @@ def run_seeds(stage: Stage, seeds: Sequence[int], without: Sequence[str] = (), *
     result = Result()
     with ExitStack() as stack:
         for name in without:
-            stack.enter_context(ABLATIONS[name].removed())
+            stack.enter_context(ABLATIONS[name]())
         for seed in seeds:
             verdict = world.run(draw_plan(seed), stage)
             result.seeds += 1
@@ -70,18 +70,21 @@ def shrunk(stage: Stage, verdict: Verdict) -> Verdict:
 def in_chunks(
     seeds: Sequence[int], *, workers: int, without: Sequence[str] = (), until_breach: bool = False
 ) -> Iterator[Result]:
-    """Run all `seeds` on `workers` processes; results as they come, in no particular order."""
+    """Run all `seeds` on `workers` processes; results in the order of the seeds."""
     chunks = iter([seeds[at : at + CHUNK] for at in range(0, len(seeds), CHUNK)])
     with ProcessPoolExecutor(workers, mp_context=get_context("fork"), initializer=_begin) as pool:
-        running: set[Future[Result]] = set()
+        running: deque[Future[Result]] = deque()
         while True:
             while len(running) < 2 * workers and (chunk := next(chunks, None)) is not None:
-                running.add(pool.submit(_chunk, chunk, without, until_breach))
+                running.append(pool.submit(_chunk, chunk, without, until_breach))
             if not running:
                 return
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield future.result()
+            try:
+                yield running.popleft().result()
+            except GeneratorExit:
+                for future in running:
+                    future.cancel()
+                raise
 
 
 def cores() -> int:
@@ -93,7 +96,7 @@ def _begin() -> None:
     _stages.append(open_stage(_kept))
 
 
-def _chunk(seeds: Sequence[int], without: Sequence[str], until_breach: bool) -> Result:  # noqa: FBT001
+def _chunk(seeds: Sequence[int], without: Sequence[str], until_breach: bool) -> Result:
     return run_seeds(_stages[0], seeds, without, until_breach=until_breach)
 
 

@@ -96,11 +96,11 @@ class World:
         await asyncio.gather(*(host.boot() for host in self.hosts))
 
     async def heal(self) -> None:
-        """No more faults. Half of the worlds start everything anew; the others must recover as they are."""
+        """No more faults. A third of the worlds starts everything anew; the others must recover as they are."""
         self.faults.on = False
         self.trace.say("world", "heals")
         self.broker.down_until_s = 0.0
-        anew = self.faults.dice("heal").random() < 0.5
+        anew = self.faults.dice("heal").random() < 0.3
         for host in self.hosts:
             host.clock.skew_s = 0.0
             if host.process is None:
