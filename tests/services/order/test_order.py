@@ -137,6 +137,31 @@ async def test_money_that_comes_after_the_cancellation_is_seen_and_seen_to_go_ba
     assert (await order_of(bench, order_id))["payment_status"] == "refunded"
 
 
+async def test_a_refund_that_is_heard_before_its_payment_counts_as_the_undo(bench: ServiceBench) -> None:
+    order_id = await placed(bench)
+    await bench.hear(StockReserved(order_id=order_id, items=[]))
+    await bench.request("DELETE", f"/orders/{order_id}")
+    refunded = PaymentRefunded(payment_id="p", order_id=order_id, amount=Decimal("20.00"))
+    await bench.hear(StockReleased(order_id=order_id, items=[]), refunded)
+    bench.take_said()
+    await bench.hear(PaymentCompleted(payment_id="p", order_id=order_id))
+    saga = (await bench.request("GET", f"/orders/{order_id}/saga")).json
+    assert (saga["status"], saga["due_at"]) == ("compensated", None)
+    assert bench.take_said() == []
+    assert (await order_of(bench, order_id))["payment_status"] == "refunded"
+
+
+async def test_an_order_that_staff_refunded_in_full_can_be_cancelled(bench: ServiceBench) -> None:
+    order_id = await placed(bench)
+    await bench.hear(StockReserved(order_id=order_id, items=[]), PaymentCompleted(payment_id="p", order_id=order_id))
+    await bench.hear(PaymentRefunded(payment_id="p", order_id=order_id, amount=Decimal("20.00")))
+    cancelled = await bench.request("DELETE", f"/orders/{order_id}")
+    assert (cancelled.status, cancelled.json["status"]) == (200, "cancelled")
+    await bench.hear(StockReleased(order_id=order_id, items=[]))
+    saga = (await bench.request("GET", f"/orders/{order_id}/saga")).json
+    assert (saga["status"], saga["due_at"]) == ("compensated", None)
+
+
 async def test_goods_that_are_gone_after_payment_undo_the_payment(bench: ServiceBench) -> None:
     order_id = await placed(bench)
     await bench.hear(StockReserved(order_id=order_id, items=[]), PaymentCompleted(payment_id="p", order_id=order_id))

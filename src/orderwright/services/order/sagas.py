@@ -6,7 +6,7 @@ an undo is announced again until stock and money have confirmed it.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -196,7 +196,7 @@ class OrderSaga:
     def _settle(self, book: Book, item: Heard) -> None:
         order_id = item.order_id
         before, _ = book.sagas[order_id]
-        decision = advance(self.saga, before, item.signal) if item.signal is not None else None
+        decision = self._decide(book, order_id, item.signal) if item.signal is not None else None
         moved = decision is not None and decision.changed
         if not book.record(order_id, item.fact, even_if_known=moved) and not moved:
             return
@@ -207,9 +207,18 @@ class OrderSaga:
 
     def _abandon(self, book: Book, order_id: str, signal: Signal, detail: str | None) -> None:
         before, _ = book.sagas[order_id]
-        decision = advance(self.saga, before, signal)
+        decision = self._decide(book, order_id, signal)
         if decision.changed:
             self._carry_out(book, order_id, decision, before, detail)
+
+    def _decide(self, book: Book, order_id: str, signal: Signal) -> Decision:
+        order, (before, _) = book.orders[order_id], book.sagas[order_id]
+        decision = advance(self.saga, before, signal)
+        if PAY in decision.undo and order.refunded_amount >= order.total_amount:
+            # All of it went back before the undo was asked for: payment has said so and will not say it again.
+            undone = advance(self.saga, decision.state, PaymentRefunded)
+            return replace(decision, state=undone.state, undo=tuple(step for step in decision.undo if step != PAY))
+        return decision
 
     def _carry_out(
         self, book: Book, order_id: str, decision: Decision, before: SagaState | None, detail: str | None

@@ -1,0 +1,258 @@
+"""Safeguards of the real code that can be taken away, to see whether the simulation would notice.
+
+Each ablation patches the real code for as long as it is entered; production code knows nothing of it. A safeguard that
+stands behind another one is missed only when both are gone: such are listed in COMBINATIONS. What no run can miss is
+listed in REDUNDANT, with the reason.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+from unittest.mock import patch
+from weakref import WeakKeyDictionary
+
+import sqlalchemy as sa
+
+from orderwright.kernel import saga
+from orderwright.kernel.consumer import Consumer
+from orderwright.kernel.idempotency import Fresh
+from orderwright.kernel.relay import Relay
+from orderwright.kernel.saga import Decision, SagaState, SagaStatus, Step
+from orderwright.kernel.unit import UnitOfWork
+from orderwright.services.inventory.domain import Levels, Reservation, ReservationStatus
+from orderwright.services.inventory.store import holdings, levels, moving
+from orderwright.services.inventory.tables import stock
+from orderwright.services.notification import store as notices
+from orderwright.services.order.domain import Order
+from orderwright.services.order.sagas import OrderSaga
+from orderwright.services.payment import store as payments
+from orderwright.services.payment.actions import terms
+from orderwright.services.payment.actions.cashier import Cashier
+from orderwright.services.payment.domain import Payment
+from orderwright.services.payment.providers import Declined, Outcome, ProviderTimeout
+from tests.simulation.disk import Disk
+from tests.simulation.outside import Line
+from tests.simulation.probes import TRACE
+from tests.simulation.trace import Trace
+
+Removed = Callable[[], AbstractContextManager[Any]]
+ORDER, PAYMENT, INVENTORY = (f"orderwright.services.{name}" for name in ("order", "payment", "inventory"))
+
+
+def _replaced(*replacements: tuple[str, Any]) -> Removed:
+    """Removed by putting something else in the place of each name."""
+
+    @contextmanager
+    def removed() -> Iterator[None]:
+        with ExitStack() as stack:
+            for name, value in replacements:
+                stack.enter_context(patch(name, value))
+            yield
+
+    return removed
+
+
+def _accept_everything(_connection: Any, messages: Sequence[Any], _now: Any) -> list[Any]:
+    return list(messages)
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    """Done instead of what was to be done."""
+
+
+def _no_claims(_uow: Any, claims: Sequence[Any]) -> list[Any]:
+    return [Fresh() for _ in claims]
+
+
+async def _acknowledge_first(self: Consumer) -> None:
+    try:
+        while deliveries := await self._next():
+            assert self._subscription is not None
+            await self._subscription.acknowledge(deliveries)
+            await self._handle(deliveries)
+    finally:
+        await self._leave()
+
+
+def _go_on_whatever_happened(saga_: saga.Saga, state: SagaState, step: Step) -> Decision:
+    done = saga._with(state, step.name, status=saga.StepStatus.COMPLETED)
+    return saga._go_on(saga_, done, completed=(step.name,))
+
+
+def _forget_late_steps(saga_: saga.Saga, state: SagaState, step: Step) -> Decision:
+    if state.status is not SagaStatus.RUNNING:
+        return Decision(state, changed=False)
+    return _go_on_whatever_happened(saga_, state, step)
+
+
+def _never_ask_again(_self: OrderSaga, book: Any, order_id: str, state: SagaState) -> None:
+    book.move(order_id, state, None)
+
+
+def _fresh_keys() -> AbstractContextManager[Any]:
+    """Each call of the provider is another charge; it still finds the charges of a payment by its beginning."""
+    original = Line.charge
+    calls: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+
+    async def charge(self: Line, key: str, token: str, amount_minor: int, currency: str) -> Outcome:
+        trace = TRACE.get()
+        calls[trace] = calls.get(trace, 0) + 1
+        return await original(self, f"{key[:-4]}{calls[trace]:04}", token, amount_minor, currency)
+
+    return patch.object(Line, "charge", charge)
+
+
+async def _never_heard_of(_self: Line, _key: str) -> None:
+    return None
+
+
+def _take_silence_for_a_no() -> AbstractContextManager[Any]:
+    original = Cashier._attempt
+
+    async def attempt(self: Cashier, payment: Any, ask: Any, **more: Any) -> Any:
+        async def ask_once() -> Outcome:
+            try:
+                async with asyncio.timeout(more["timeout_s"]):
+                    outcome: Outcome = await ask()
+                    return outcome
+            except (ProviderTimeout, TimeoutError):
+                return Declined("no_answer")
+
+        return await original(self, payment, ask_once, **more)
+
+    return patch.object(Cashier, "_attempt", attempt)
+
+
+def _stale_plans() -> AbstractContextManager[Any]:
+    """Stock is planned on what was there a while ago, as it may be where reads take no lock."""
+    seen: WeakKeyDictionary[Trace, dict[str, Any]] = WeakKeyDictionary()
+
+    def available(connection: sa.Connection, product_ids: Any, *, lock: bool = False) -> Levels:
+        wanted, trace = sorted(set(product_ids)), TRACE.get()
+        assert trace is not None
+        now = _available(connection, wanted, lock=lock)
+        memory = seen.setdefault(trace, {"calls": 0})
+        memory["calls"] += 1
+        for product in wanted:
+            if memory["calls"] % 3 == 1 or product not in memory:
+                memory[product] = dict(now.by_product.get(product, {}))
+            now.by_product[product] = dict(memory[product])
+        return now
+
+    return patch.object(levels, "available", available)
+
+
+_available = levels.available
+_KEY = (stock.c.product_id == sa.bindparam("p")) & (stock.c.warehouse_id == sa.bindparam("w"))
+_N = sa.bindparam("n", type_=sa.BigInteger)
+_RESERVE_ANYWAY = sa.update(stock).where(_KEY).values(reserved=stock.c.reserved + _N)
+
+
+def _without_constraints() -> AbstractContextManager[Any]:
+    original = Disk.set_back
+
+    def set_back(self: Disk, image: bytes) -> None:
+        original(self, image)
+        self.driver.execute("PRAGMA ignore_check_constraints = ON")
+
+    @contextmanager
+    def removed() -> Iterator[None]:
+        disks: list[Disk] = []
+
+        def noted(self: Disk, image: bytes) -> None:
+            disks.append(self)
+            set_back(self, image)
+
+        with patch.object(Disk, "set_back", noted):
+            yield
+        for disk in disks:
+            disk.driver.execute("PRAGMA ignore_check_constraints = OFF")
+
+    return removed()
+
+
+def _agree_to_everything() -> AbstractContextManager[Any]:
+    original = OrderSaga.decide_cancellation
+
+    def decide(self: OrderSaga, uow: UnitOfWork, order_id: str, *, agreed: bool) -> Order:
+        return original(self, uow, order_id, agreed=True)
+
+    return patch.object(OrderSaga, "decide_cancellation", decide)
+
+
+def _no_tombstones() -> AbstractContextManager[Any]:
+    original = holdings.insert
+
+    def insert(connection: sa.Connection, new: Sequence[Reservation]) -> None:
+        original(connection, [one for one in new if one.status is ReservationStatus.RESERVED])
+
+    return patch.object(holdings, "insert", insert)
+
+
+def _keyless_news() -> AbstractContextManager[Any]:
+    original = notices.insert
+
+    def insert(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+        original(connection, [{**row, "once": row["id"]} for row in rows])
+
+    return patch.object(notices, "insert", insert)
+
+
+def _hold_nothing(uow: UnitOfWork, order_id: str, _holder: str) -> Payment:
+    return terms._pending(uow, order_id)
+
+
+def _set_terms_of_whoever_asks(uow: UnitOfWork, order_id: str, _holder: str, amount_minor: int) -> Payment:
+    changed = replace(terms._pending(uow, order_id), amount_minor=amount_minor)
+    payments.save(uow.connection, [changed])
+    return changed
+
+
+async def _sweep_nothing(self: Relay) -> None:
+    self.problem = None
+
+
+def _keep_the_money(_uow: Any, payment: Any, *, reason: str) -> Any:
+    return payment
+
+
+ABLATIONS: Mapping[str, Removed] = {
+    "inbox check": _replaced(("orderwright.kernel.inbox.accept", _accept_everything)),
+    "outbox in the transaction": _replaced(("orderwright.kernel.outbox.append", _nothing)),
+    "outbox leases that end": _replaced(
+        ("orderwright.kernel.outbox.LEASE_S", 10**8), ("orderwright.kernel.outbox.release_all", _nothing)
+    ),
+    "outbox rows that wait for a broker": _replaced(("orderwright.kernel.relay.Relay.sweep", _sweep_nothing)),
+    "acknowledge after commit": _replaced(("orderwright.kernel.consumer.Consumer.run_forever", _acknowledge_first)),
+    "Idempotency-Key claims": _replaced(("orderwright.kernel.idempotency.claim", _no_claims)),
+    "stored answers wait for their lease": _replaced(("orderwright.kernel.idempotency.LEASE", timedelta(0))),
+    "saga: late steps are undone": _replaced(("orderwright.kernel.saga._complete", _go_on_whatever_happened)),
+    "saga: late steps are heard": _replaced(("orderwright.kernel.saga._complete", _forget_late_steps)),
+    "saga: undo is asked again": lambda: patch.object(OrderSaga, "_undo_again", _never_ask_again),
+    "saga: steps time out": _replaced((f"{ORDER}.sagas.OrderSaga.drive", lambda *_, **__: 0)),
+    "charge: one key a payment": _fresh_keys,
+    "charge: the provider is asked first": lambda: patch.object(Line, "lookup", _never_heard_of),
+    "charge: silence is no answer": _take_silence_for_a_no,
+    "charge: late money goes back": _replaced((f"{PAYMENT}.actions.charges.refund_rest", _keep_the_money)),
+    "charge: none while goods change": _replaced(
+        (f"{PAYMENT}.actions.terms.hold", _hold_nothing),
+        (f"{PAYMENT}.actions.terms.set_terms", _set_terms_of_whoever_asks),
+    ),
+    "stock: plans are fresh": _stale_plans,
+    "stock: conditional update": lambda: patch.object(moving, "RESERVE", _RESERVE_ANYWAY),
+    "stock: CHECK constraints": _without_constraints,
+    "stock: cancelled before it was heard of": _no_tombstones,
+    "stock: reservations expire": _replaced((f"{INVENTORY}.actions.settle.expire", lambda *_, **__: 0)),
+    "shipping agrees to a cancellation": _agree_to_everything,
+    "news have a key": _keyless_news,
+}
+COMBINATIONS: Sequence[tuple[str, ...]] = (
+    ("charge: one key a payment", "charge: the provider is asked first"),
+    ("stock: plans are fresh", "stock: conditional update", "stock: CHECK constraints"),
+    ("stock: cancelled before it was heard of", "stock: reservations expire"),
+    ("outbox in the transaction", "saga: undo is asked again"),
+)
+REDUNDANT: Mapping[str, str] = {}

@@ -1,0 +1,152 @@
+"""Databases that live through crashes, and connections to them that fail: at any statement, at COMMIT, and after it.
+
+Real SQL on SQLite in memory, run inline: the adapter's thread is the one part that cannot be replayed. Invariants, as
+of the port: `write` returns after COMMIT or raises; a transaction is whole or not at all; a dead process changes
+nothing any more.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+import sqlalchemy as sa
+
+from orderwright.kernel.errors import DatabaseUnavailable
+from tests.simulation.faults import Faults
+from tests.simulation.hosts import Process
+from tests.simulation.trace import Trace
+
+T = TypeVar("T")
+
+
+class Disk:
+    """One service's database. Made once a process of the operating system, set back for every seed."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.at_statement: Callable[[], None] | None = None
+        """Called before each statement; raises where it is to fail."""
+        engine = sa.create_engine(
+            "sqlite://",
+            poolclass=sa.pool.StaticPool,
+            json_serializer=lambda value: msgspec.json.encode(value).decode(),
+            json_deserializer=msgspec.json.decode,
+        )
+        sa.event.listen(engine, "connect", _prepare)
+        sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+        sa.event.listen(engine, "before_cursor_execute", self._before_statement)
+        self.connection = engine.connect()
+        driver: Any = self.connection.connection.driver_connection
+        self.driver = driver
+
+    def image(self) -> bytes:
+        """All that is on it."""
+        image: bytes = self.driver.serialize()
+        return image
+
+    def set_back(self, image: bytes) -> None:
+        """Have it contain this and nothing else."""
+        self.at_statement = None
+        self.driver.deserialize(image)
+
+    def rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """What a plain SQL query finds, outside of every process."""
+        found: list[tuple[Any, ...]] = self.driver.execute(query, parameters).fetchall()
+        return found
+
+    def _before_statement(self, *_: Any) -> None:
+        if self.at_statement is not None:
+            self.at_statement()
+
+
+class SimDatabase:
+    """A process's connection to its disk."""
+
+    def __init__(self, disk: Disk, process: Process | None, faults: Faults, trace: Trace, *, exclusive: bool) -> None:
+        self.disk = disk
+        self.exclusive = exclusive
+        self._process = process
+        self._faults = faults
+        self._trace = trace
+
+    async def create(self) -> None:
+        """It is there."""
+
+    async def write(self, work: Callable[[sa.Connection], T]) -> T:
+        return await self._run(work, writes=True)
+
+    async def read(self, work: Callable[[sa.Connection], T]) -> T:
+        return await self._run(work, writes=False)
+
+    async def ping(self) -> None:
+        await self.read(lambda connection: connection.exec_driver_sql("SELECT 1"))
+
+    async def close(self) -> None:
+        """Nothing is kept open."""
+
+    async def _run(self, work: Callable[[sa.Connection], T], *, writes: bool) -> T:
+        faults = self._faults
+        # Where the caller may be cancelled or die: before the work begins, never half-way.
+        if faults.strikes("db is slow"):
+            await asyncio.sleep(faults.dice("db is slow").expovariate(0.3))
+        else:
+            await asyncio.sleep(0)
+        if self._process is not None:
+            self._process.must_live()
+        if faults.strikes("db refuses"):
+            raise self._outage("refuses")
+        result = self._transact(work, writes=writes)
+        # And after it, when the answer is on its way.
+        if writes and faults.strikes("db is slow"):
+            await asyncio.sleep(faults.dice("db is slow").expovariate(0.3))
+        return result
+
+    def _transact(self, work: Callable[[sa.Connection], T], *, writes: bool) -> T:
+        connection, faults, process = self.disk.connection, self._faults, self._process
+        faulty = process is not None and faults.on
+        with connection.begin() as transaction:
+            self.disk.at_statement = self._at_statement if faulty else None
+            try:
+                result = work(connection)
+            finally:
+                self.disk.at_statement = None
+            if writes and faulty:
+                self._before_commit()
+            transaction.commit()
+        if writes and faulty:
+            self._after_commit()
+        return result
+
+    def _at_statement(self) -> None:
+        assert self._process is not None
+        if self._faults.strikes("db fails at a statement"):
+            raise self._outage("fails at a statement")
+        if self._faults.strikes("crash at a statement"):
+            self._process.die("at a statement")
+
+    def _before_commit(self) -> None:
+        assert self._process is not None
+        if self._faults.strikes("db fails at commit"):
+            raise self._outage("fails at commit")
+        if self._faults.strikes("crash before commit"):
+            self._process.die("before commit")
+
+    def _after_commit(self) -> None:
+        assert self._process is not None
+        if self._faults.strikes("crash after commit"):
+            self._process.die("after commit")
+        if self._faults.strikes("db commits and does not say so"):
+            raise self._outage("commits and does not say so")
+
+    def _outage(self, how: str) -> DatabaseUnavailable:
+        who = self._process.name if self._process is not None else self.disk.name
+        self._trace.say(who, f"db {how}")
+        self._trace.reach(f"fault: db {how}")
+        return DatabaseUnavailable(f"The database {how}")
+
+
+def _prepare(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA synchronous = OFF")

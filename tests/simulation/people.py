@@ -1,0 +1,293 @@
+"""Customers and staff: what they do, and what they were told.
+
+Customers order with and without a card, from a cart, pay late, click twice, give up waiting, change their mind about
+goods and about the whole order. Staff ship, deliver, refund a part and order amounts. Each customer wants one order, so
+two orders of one customer are one too many.
+"""
+
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from tests.simulation.faults import Faults
+from tests.simulation.loop import SimLoop
+from tests.simulation.network import Answer, Network, NoAnswerError, Request
+from tests.simulation.trace import Trace
+
+GOODS: Mapping[str, tuple[str, int]] = {"mug": ("19.99", 3), "pen": ("5.00", 60), "lamp": ("120.00", 2)}
+"""Price and quantity at the beginning; of some there is not enough for everybody."""
+GOOD_CARD = "4111111111111111"
+CARDS = (
+    *(GOOD_CARD,) * 6,
+    "4000000000000002",
+    "4000000000000010",
+    "4000000000000028",
+    "4000000000000036",
+    "4000000000000044",
+)
+TRIES = 12
+PATIENCE_S = 12.0
+COME_AGAIN = frozenset({"request-in-progress", "payment-in-progress", "change-in-progress"})
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One answer that somebody can rely on."""
+
+    what: str
+    order_id: str
+    detail: Any = None
+
+
+@dataclass(slots=True)
+class Journal:
+    """What clients were told, written down by them."""
+
+    told: list[Told] = field(default_factory=list)
+    wanted: list[str] = field(default_factory=list)
+    """The customers who wanted an order, each of them one."""
+
+    def note(self, what: str, order_id: str, detail: Any = None) -> None:
+        """Somebody was told."""
+        self.told.append(Told(what, order_id, detail))
+
+
+@dataclass(frozen=True, slots=True)
+class Town:
+    """What people live in."""
+
+    network: Network
+    loop: SimLoop
+    faults: Faults
+    trace: Trace
+    journal: Journal
+
+
+class Person:
+    """Somebody who sends requests."""
+
+    def __init__(self, town: Town, name: str, role: str, dice: random.Random) -> None:
+        self.town = town
+        self.name = name
+        self.dice = dice
+        self._authorization = f"Bearer {name} {role}"
+
+    async def once(self, service: str, method: str, path: str, body: Any = None, **more: str) -> Answer | None:
+        """Send a request; None when no answer came, or this person did not wait for it."""
+        path, _, query = path.partition("?")
+        headers = {"content-type": "application/json", "authorization": self._authorization}
+        if "key" in more:
+            headers["idempotency-key"] = more["key"]
+        content = b"" if body is None else msgspec.json.encode(body)
+        asking = self.town.loop.create_task(
+            self.town.network.ask(Request(service, method, path, query, headers, content))
+        )
+        patience_s = PATIENCE_S
+        if self.town.faults.strikes("client goes away"):
+            self.town.trace.reach("fault: client goes away")
+            patience_s = self.town.faults.dice("client goes away").choice((0.0, 0.001, 0.002, 0.01, 0.5))
+        self.town.loop.call_later(patience_s, asking.cancel)
+        try:
+            answer = await asking
+        except (NoAnswerError, asyncio.CancelledError) as error:
+            self.town.trace.say(self.name, f"{method} {path}: {type(error).__name__}")
+            return None
+        self.town.trace.say(self.name, f"{method} {path}: {answer.status}")
+        if answer.headers.get("idempotency-replayed"):
+            self.town.trace.reach("answer replayed for an Idempotency-Key")
+        return answer
+
+    async def insist(self, service: str, method: str, path: str, body: Any = None, **more: str) -> Answer | None:
+        """Send it until it is answered for good; None when this person has given up."""
+        for _ in range(TRIES):
+            answer = await self.once(service, method, path, body, **more)
+            if answer is not None and answer.status < 500 and _problem(answer) not in COME_AGAIN:
+                return answer
+            await asyncio.sleep(self.dice.choice((0.01, 0.5, 2.0, 6.0)))
+        return None
+
+    def some_goods(self) -> list[dict[str, Any]]:
+        """One or two products, a few of each."""
+        chosen = self.dice.sample(sorted(GOODS), self.dice.choice((1, 1, 2)))
+        return [{"product_id": product, "quantity": self.dice.choice((1, 1, 2))} for product in chosen]
+
+    def some_card(self) -> dict[str, str]:
+        """A card: mostly a good one."""
+        return card(self.dice.choice(CARDS))
+
+
+def card(number: str) -> dict[str, str]:
+    """A card as it is typed in."""
+    return {"type": "credit_card", "card_number": number, "expiry": "12/35", "cvv": "123"}
+
+
+def _problem(answer: Answer) -> str:
+    document = answer.json
+    kind = document.get("type", "") if isinstance(document, dict) and answer.status >= 400 else ""
+    return str(kind).rpartition("/")[2]
+
+
+async def shop(me: Person) -> None:
+    """One customer's day."""
+    journal = me.town.journal
+    journal.wanted.append(me.name)
+    await asyncio.sleep(me.dice.uniform(0, me.town.faults.plan.chaos_s * 0.6))
+    way = me.dice.choice((order_with_card, order_with_card, order_and_pay, order_and_pay, check_out_cart))
+    order_id = await way(me)
+    if order_id is None:
+        return
+    async with asyncio.TaskGroup() as later:
+        if me.dice.random() < 0.15:
+            later.create_task(change_goods(me, order_id))
+        if me.dice.random() < 0.35:
+            later.create_task(cancel(me, order_id))
+        if me.dice.random() < 0.3:
+            later.create_task(look(me, order_id))
+
+
+async def order_with_card(me: Person) -> str | None:
+    """Order and pay at once."""
+    return await _place(me, {"items": me.some_goods(), "payment_method": me.some_card()})
+
+
+async def order_and_pay(me: Person) -> str | None:
+    """Order, and pay a while later, or never."""
+    order_id = await _place(me, {"items": me.some_goods()})
+    if order_id is not None and me.dice.random() < 0.85:
+        await pay(me, order_id)
+    return order_id
+
+
+async def check_out_cart(me: Person) -> str | None:
+    """Fill a cart and check it out."""
+    for number, line in enumerate(me.some_goods()):
+        answer = await me.insist("cart", "POST", f"/carts/{me.name}/items", line, key=f"item-{number}")
+        if answer is None or answer.status != 201:
+            return None
+    body = {"payment_method": me.some_card()} if me.dice.random() < 0.7 else None
+    answer = await me.insist("cart", "POST", f"/carts/{me.name}/checkout", body, key="check-out")
+    if answer is None or answer.status != 202:
+        return None
+    order_id = str(answer.json["order_id"])
+    me.town.journal.note("accepted", order_id, me.name)
+    return order_id
+
+
+async def pay(me: Person, order_id: str) -> None:
+    """Pay for an order, perhaps too late, perhaps twice at once."""
+    await asyncio.sleep(me.dice.choice((0.0, 0.0, 1.0, 10.0, me.dice.uniform(20, 50))))
+    found = await me.insist("order", "GET", f"/orders/{order_id}")
+    if found is None or found.status != 200:
+        return
+    body = {"order_id": order_id, "amount": found.json["total_amount"], "payment_method": me.some_card()}
+    clicks = me.dice.choice((1, 1, 2, 3))
+    same_key = me.dice.random() < 0.5
+    async with asyncio.TaskGroup() as hands:
+        for click in range(clicks):
+            hands.create_task(_pay_once(me, order_id, body, "pay" if same_key else f"pay-{click}"))
+
+
+async def _pay_once(me: Person, order_id: str, body: Any, key: str) -> None:
+    answer = await me.insist("payment", "POST", "/payments", body, key=key)
+    if answer is not None and answer.status == 201:
+        me.town.journal.note("paid", order_id, answer.json["id"])
+    elif answer is not None and answer.status == 400:
+        me.town.journal.note("declined", order_id)
+
+
+async def change_goods(me: Person, order_id: str) -> None:
+    """Want other goods."""
+    await asyncio.sleep(me.dice.choice((0.1, 1.0, 5.0)))
+    items = me.some_goods()
+    answer = await me.insist("order", "PUT", f"/orders/{order_id}", {"items": items})
+    if answer is not None and answer.status == 200:
+        me.town.trace.reach("goods of an order changed")
+        wanted = sorted((line["product_id"], line["quantity"]) for line in items)
+        me.town.journal.note("changed", order_id, wanted)
+
+
+async def cancel(me: Person, order_id: str) -> None:
+    """Not want it after all."""
+    await asyncio.sleep(me.dice.choice((0.0, 0.01, 0.1, 1.0, 3.0, 10.0, 30.0)))
+    answer = await me.insist("order", "DELETE", f"/orders/{order_id}")
+    if answer is not None and answer.status == 200 and answer.json["status"] == "cancelled":
+        me.town.journal.note("cancelled", order_id)
+    elif answer is not None and answer.status == 409:
+        me.town.trace.reach("cancellation refused")
+        me.town.journal.note("left", order_id)
+
+
+async def look(me: Person, order_id: str) -> None:
+    """See how it stands."""
+    await asyncio.sleep(me.dice.uniform(0, 20))
+    answer = await me.once("order", "GET", f"/orders/{order_id}")
+    if answer is not None and answer.status == 200:
+        me.town.journal.note("seen", order_id, answer.json["status"])
+
+
+async def _place(me: Person, body: Any) -> str | None:
+    clicks = 2 if me.dice.random() < 0.2 else 1
+    async with asyncio.TaskGroup() as hands:
+        sent = [hands.create_task(me.insist("order", "POST", "/orders", body, key="my-order")) for _ in range(clicks)]
+    placed = {str(a.json["id"]) for a in (task.result() for task in sent) if a is not None and a.status in {201, 202}}
+    for order_id in sorted(placed):
+        me.town.journal.note("accepted", order_id, me.name)
+    for answer in (task.result() for task in sent):
+        if answer is not None and answer.status == 400 and "order_id" in answer.json:
+            me.town.journal.note("no stock", answer.json["order_id"])
+    return min(placed, default=None)
+
+
+async def work_as_staff(me: Person, until_s: float) -> None:
+    """Now and then do something with an order that there is: ship it, bring it, refund a part."""
+    while me.town.loop.time() < until_s:
+        await asyncio.sleep(me.dice.uniform(1, 6))
+        orders = sorted({told.order_id for told in me.town.journal.told if told.what == "accepted"})
+        if not orders:
+            continue
+        task = me.dice.choice((ship, ship, refund))
+        await task(me, me.dice.choice(orders))
+
+
+async def order_an_amount(me: Person, customer: str) -> None:
+    """An order without goods, for somebody."""
+    me.town.journal.wanted.append(customer)
+    body: dict[str, Any] = {"customer_id": customer, "amount": "33.00", "id": f"ref-{customer}"}
+    if me.dice.random() < 0.8:
+        body["payment_method"] = me.some_card()
+    answer = await me.insist("order", "POST", "/orders", body, key=f"amount-{customer}")
+    if answer is not None and answer.status in {201, 202}:
+        me.town.journal.note("accepted", answer.json["id"], customer)
+
+
+async def ship(me: Person, order_id: str) -> None:
+    """Hand it to a carrier, and perhaps hear that it arrived."""
+    found = await me.once("shipping", "GET", f"/shipments?order_id={order_id}")
+    shipments: Sequence[Any] = found.json["items"] if found is not None and found.status == 200 else []
+    for shipment in shipments:
+        path = f"/shipments/{shipment['id']}"
+        answer = await me.insist("shipping", "POST", f"{path}/ship", {"carrier": "DHL"})
+        if answer is not None and answer.status == 200:
+            me.town.trace.reach("shipped")
+            me.town.journal.note("shipped", order_id)
+            if me.dice.random() < 0.5:
+                await me.insist("shipping", "POST", f"{path}/deliver")
+
+
+async def refund(me: Person, order_id: str) -> None:
+    """Give a little back, or all of it."""
+    found = await me.once("payment", "GET", f"/payments/order/{order_id}")
+    payments: Sequence[Any] = found.json if found is not None and found.status == 200 else []
+    for payment in payments:
+        path = f"/payments/{payment['id']}/refund"
+        key = f"refund-{order_id}-{me.dice.randrange(2)}"
+        # The key says which, as it would in a form that is sent twice.
+        body = {"amount": "1.00"} if key.endswith("0") else {}
+        answer = await me.insist("payment", "POST", path, body, key=key)
+        if answer is not None and answer.status == 200:
+            me.town.trace.reach("refunded by staff: " + ("a part" if body else "all"))
+            me.town.journal.note("refunded", order_id, (key, answer.json["refund"]["id"]))
