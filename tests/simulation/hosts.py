@@ -14,8 +14,8 @@ from weakref import WeakKeyDictionary
 from fastapi import FastAPI
 
 from orderwright.kernel.auth import Caller
-from orderwright.kernel.consumer import Handler
 from orderwright.kernel.errors import BrokerUnavailable, DatabaseUnavailable
+from orderwright.kernel.handling import Handler
 from orderwright.kernel.jobs import Job
 from orderwright.kernel.messages import Received
 from orderwright.kernel.peers import Peers
@@ -200,8 +200,8 @@ class SimRuntime(Runtime):
         self._place = place
         self._only_with_work = only_with_work
         super().__init__(*args, **kwargs)
-        self._notes: WeakKeyDictionary[UnitOfWork, list[str]] = WeakKeyDictionary()
-        handlers = self.consumer._handlers
+        self._handled_notes: WeakKeyDictionary[UnitOfWork, list[str]] = WeakKeyDictionary()
+        handlers = self.consumer.handlers._handlers
         for topic, handler in handlers.items():
             handlers[topic] = self._noting(handler)
         self.units.after_commit.append(self._tell_handled)
@@ -209,12 +209,12 @@ class SimRuntime(Runtime):
     def _noting(self, handler: Handler) -> Handler:
         def noted(events: Sequence[Received[Any]], uow: UnitOfWork) -> None:
             handler(events, uow)
-            self._notes.setdefault(uow, []).extend(f"{one.message.topic} {one.message.id}" for one in events)
+            self._handled_notes.setdefault(uow, []).extend(f"{one.message.topic} {one.message.id}" for one in events)
 
         return noted
 
     def _tell_handled(self, uow: UnitOfWork) -> None:
-        for message in self._notes.pop(uow, ()):
+        for message in self._handled_notes.pop(uow, ()):
             handled(self.service.name, message)
 
     def _jobs_here(self) -> Iterator[Job]:

@@ -14,7 +14,8 @@ from unittest.mock import patch
 
 import structlog
 
-from orderwright.kernel import deadletters, idempotency, inbox, outbox, saga
+from orderwright.kernel import idempotency, inbox, outbox, saga
+from orderwright.kernel.deadletters import kept
 from orderwright.kernel.errors import BrokerUnavailable, DatabaseUnavailable
 from orderwright.kernel.idempotency import Answer, Resume
 from orderwright.services.payment.actions import refunds
@@ -49,7 +50,7 @@ def watching() -> Iterator[None]:
         _after(stack, "orderwright.kernel.inbox.accept", inbox.accept, _inbox)
         _after(stack, "orderwright.kernel.idempotency._verdict_on_known", idempotency._verdict_on_known, _verdict)
         _after(stack, "orderwright.kernel.outbox.claim", outbox.claim, _taken_over)
-        _after(stack, "orderwright.kernel.deadletters.claim_due", deadletters.claim_due, _tried_again)
+        _after(stack, "orderwright.kernel.deadletters.kept.claim_due", kept.claim_due, _tried_again)
         again = saga.SagaState.with_undo_asked_again
         _after(stack, "orderwright.kernel.saga.SagaState.with_undo_asked_again", again, _undo_again)
         _after(stack, "orderwright.services.order.sagas.advance", saga.advance, _saga)

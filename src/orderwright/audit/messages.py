@@ -15,7 +15,7 @@ from orderwright.audit.books import AUDITED, Books
 from orderwright.audit.checks import Moment, Settling, Suspect
 from orderwright.audit.findings import Finding
 from orderwright.audit.paging import pages_by_key
-from orderwright.kernel.deadletters import DEAD, RETRYING
+from orderwright.kernel.deadletters.states import DEAD, PARKED, RETRYING
 from orderwright.kernel.tables import inbox, kept_messages, outbox
 
 RECENTLY: Final = timedelta(seconds=60)
@@ -88,7 +88,7 @@ async def keys_under_way(books: Books, keys: Collection[str]) -> set[str]:
     """Those of `keys` for which a message waits in an outbox, or is still being tried: they will move."""
     waiting = sa.select(outbox.c.aggregateid).where(outbox.c.aggregateid.in_(sorted(keys)))
     trying = sa.select(kept_messages.c.key).where(
-        kept_messages.c.key.in_(sorted(keys)), kept_messages.c.state == RETRYING
+        kept_messages.c.key.in_(sorted(keys)), kept_messages.c.state.in_((RETRYING, PARKED))
     )
 
     def read(connection: sa.Connection) -> set[str]:

@@ -43,8 +43,7 @@ def note(connection: sa.Connection, message_id: str, source: str, now: datetime)
     False when it was handled before, so that there was nothing to decide any more.
     """
     row = {"message_id": message_id, "source": source, "received_at": now}
-    statement = insert_ignoring(connection, inbox).returning(inbox.c.message_id)
-    return connection.execute(statement, row).first() is not None
+    return bool(rows.insert_new(connection, inbox, [row], ["message_id"]))
 
 
 def withdraw(connection: sa.Connection, message_id: str, source: str) -> None:

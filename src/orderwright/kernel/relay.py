@@ -94,6 +94,10 @@ class Relay:
                 break
         self.problem = None
 
+    async def drain(self) -> None:
+        """Wait until everything that was handed over has been sent, or left for another process to send."""
+        await self._handed_over.join()
+
     async def flush(self) -> None:
         """Delete the rows that were sent; called once more when the service stops."""
         while self._sent:
@@ -130,6 +134,8 @@ class Relay:
             self._noticed(error)
             await self._let_go(messages)
         finally:
+            for _ in messages:
+                self._handed_over.task_done()
             self._free.release()
 
     async def _send(self, messages: Sequence[Message]) -> None:

@@ -50,6 +50,9 @@ def insert_new(connection: sa.Connection, table: sa.Table, rows: Rows, answers: 
     if connection.dialect.name == "postgresql":
         statement = _insert_arrays(table, names, "ON CONFLICT DO NOTHING", tuple(answers))
         return list(connection.execute(statement, _arrays(rows)))
+    if any(isinstance(table.c[name].type, sa.LargeBinary) for name in names):
+        one = _insert_values(table, names, "ON CONFLICT DO NOTHING", tuple(answers))
+        return [added for row in rows for added in connection.execute(one, _prefixed(row))]
     values = [[row[name] for name in names] for row in rows]
     return list(connection.execute(_insert_json(table, names, tuple(answers)), {"rows": values}))
 
@@ -92,7 +95,7 @@ def _insert_all(connection: sa.Connection, table: sa.Table, rows: Rows, conflict
     if connection.dialect.name == "postgresql":
         connection.execute(_insert_arrays(table, names, conflict, ()), _arrays(rows))
     else:
-        connection.execute(_insert_values(table, names, conflict), [_prefixed(row) for row in rows])
+        connection.execute(_insert_values(table, names, conflict, ()), [_prefixed(row) for row in rows])
 
 
 def _arrays(rows: Rows) -> dict[str, list[Any]]:
@@ -176,17 +179,17 @@ class _JsonRows(sa.types.TypeDecorator[list[list[Any]]]):
 
 
 @cache
-def _insert_values(table: sa.Table, names: tuple[str, ...], conflict: str) -> "sa.TextClause":
+def _insert_values(table: sa.Table, names: tuple[str, ...], conflict: str, answers: tuple[str, ...]) -> Any:
     values = ", ".join(f":a_{name}" for name in names)
-    text = sa.text(f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({values}) {conflict}")
-    return text.bindparams(*(sa.bindparam(f"a_{name}", type_=table.c[name].type) for name in names))
+    text = sa.text(f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({values}) {conflict} {_returning(answers)}")
+    typed = text.bindparams(*(sa.bindparam(f"a_{name}", type_=table.c[name].type) for name in names))
+    return _answering(typed, table, answers)
 
 
 @cache
 def _insert_arrays(table: sa.Table, names: tuple[str, ...], conflict: str, answers: tuple[str, ...]) -> Any:
-    returning = f"RETURNING {', '.join(answers)}" if answers else ""
     source = f"SELECT * FROM {_given('postgresql', names)}"
-    text = sa.text(f"INSERT INTO {table.name} ({', '.join(names)}) {source} {conflict} {returning}")
+    text = sa.text(f"INSERT INTO {table.name} ({', '.join(names)}) {source} {conflict} {_returning(answers)}")
     return _answering(text.bindparams(*_given_parameters("postgresql", table, names)), table, answers)
 
 
@@ -240,6 +243,10 @@ def _given_parameters(dialect: str, table: sa.Table, names: Sequence[str]) -> li
     if dialect == "postgresql":
         return [sa.bindparam(f"a_{name}", type_=_List(type_)) for name, type_ in zip(names, types, strict=True)]
     return [sa.bindparam("rows", type_=_JsonRows(*types))]
+
+
+def _returning(answers: Sequence[str]) -> str:
+    return f"RETURNING {', '.join(answers)}" if answers else ""
 
 
 def _answering(text: "sa.TextClause", table: sa.Table, answers: Sequence[str]) -> Any:

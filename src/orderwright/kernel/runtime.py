@@ -143,11 +143,19 @@ class Runtime:
             await cancelled_quietly(task)
         await self.units.drain()
         if relay is not None:
+            await self._send_the_rest()
             await cancelled_quietly(relay)
             await self._flush()
         for hook in self.service.on_stop:
             await hook()
         await self.database.close()
+
+    async def _send_the_rest(self) -> None:
+        try:
+            async with asyncio.timeout(self._platform.stop_timeout_s):
+                await self.relay.drain()
+        except TimeoutError:
+            log.warning("left_in_the_outbox", service=self.service.name, reason=self.relay.problem)
 
     async def _flush(self) -> None:
         try:

@@ -13,10 +13,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from orderwright.kernel.columns import storable
-from orderwright.kernel.database import insert_ignoring
 from orderwright.kernel.deadletters import lines
 from orderwright.kernel.deadletters.lines import Line
 from orderwright.kernel.deadletters.states import DISCARDED, FAILED, HANDLED, RETRYING
+from orderwright.kernel.rows import insert_new
 from orderwright.kernel.tables import TEXT_LENGTH, kept_attempts, kept_messages
 
 KEEP_FOR = timedelta(days=30)
@@ -179,8 +179,7 @@ def _insert(connection: sa.Connection, message: KeptMessage, position: int | Non
     if (row["event_id"], row["source"]) != (message.event_id, message.source):
         # What is left of such an id may be another one's too, and must not be taken for it.
         row |= {"event_id": None, "source": None}
-    statement = insert_ignoring(connection, kept_messages).returning(kept_messages.c.id)
-    return connection.execute(statement, [row]).first() is not None
+    return bool(insert_new(connection, kept_messages, [row], ["id"]))
 
 
 def _add_attempt(connection: sa.Connection, kept_id: str, number: int, error: str, now: datetime) -> None:

@@ -15,8 +15,8 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from orderwright.kernel.columns import storable
-from orderwright.kernel.database import insert_ignoring
 from orderwright.kernel.deadletters.states import FAILED, PARKED, RETRYING
+from orderwright.kernel.rows import insert_ignoring
 from orderwright.kernel.tables import TEXT_LENGTH, kept_lines, kept_messages
 
 _ANY = "SELECT 1 FROM kept_lines LIMIT 1"
@@ -59,7 +59,7 @@ def join(connection: sa.Connection, one: Line) -> int:
     )
     while True:
         row = {"key": one.key, "about": one.about, "last_position": 0}
-        connection.execute(insert_ignoring(connection, lines), row)
+        insert_ignoring(connection, lines, [row])
         # None: the row that kept ours out was just being given up; now it is gone and ours can be made.
         position: int | None = connection.execute(moved_up).scalar_one_or_none()
         if position is not None:
