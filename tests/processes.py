@@ -26,6 +26,7 @@ class Processes:
     def __init__(self, fleet: Fleet, logins: dict[str, dict[str, str]]) -> None:
         self.fleet = fleet
         self.logins = logins
+        self.settings = fleet.environment
 
     def address(self, service: str) -> str:
         return self.fleet.address(service)

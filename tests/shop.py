@@ -7,7 +7,7 @@ length of time.
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,6 +32,8 @@ class Premises(Protocol):
     """Where the platform of a shop runs: in this process, or in several."""
 
     logins: dict[str, dict[str, str]]
+    settings: Mapping[str, str]
+    """What an operator's command needs in its environment to work on the same databases."""
 
     def address(self, service: str) -> str:
         """Where a service listens."""
@@ -49,6 +51,10 @@ class InProcess:
     def __init__(self, platform: Platform, logins: dict[str, dict[str, str]]) -> None:
         self.platform = platform
         self.logins = logins
+        self.settings = {
+            "ORDERWRIGHT_DATA_DIR": str(platform.settings.data_dir),
+            "ORDERWRIGHT_DATABASE_URL": platform.settings.effective_database_url,
+        }
 
     def address(self, service: str) -> str:
         return self.platform.doors[service].address

@@ -125,7 +125,7 @@ class Fleet:
     ) -> None:
         self.folder = folder
         self.broker_url = broker
-        self._environment = {
+        self.environment = {
             "ORDERWRIGHT_DATA_DIR": str(folder),
             "ORDERWRIGHT_DATABASE_URL": database,
             "ORDERWRIGHT_BROKER_URL": broker,
@@ -134,7 +134,7 @@ class Fleet:
             **(settings or {}),
         }
         self.members = [
-            Member(group, self._environment, folder / f"{'+'.join(group) if len(group) < 4 else 'all'}-{copy}.log")
+            Member(group, self.environment, folder / f"{'+'.join(group) if len(group) < 4 else 'all'}-{copy}.log")
             for group in groups
             for copy in range(copies)
         ]
@@ -165,7 +165,7 @@ class Fleet:
     def load_demo(self) -> dict[str, dict[str, str]]:
         """Put the demo's goods and people in; answers the logins by role."""
         command = [sys.executable, "-m", "orderwright.cli.main", "load-demo"]
-        subprocess.run(command, env={**os.environ, **self._environment}, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(command, env={**os.environ, **self.environment}, check=True, stdout=subprocess.DEVNULL)
         logins: dict[str, dict[str, str]] = json.loads((self.folder / LOGINS_FILE).read_text())
         return logins
 

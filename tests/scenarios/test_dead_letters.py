@@ -2,24 +2,42 @@
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from orderwright.cli.main import app
-from tests.shop import GOOD_CARD, InProcess, Shop, until
+from orderwright.kernel.database import open_database
+from tests.shop import GOOD_CARD, Shop, until
 
-JAM = """CREATE TRIGGER jam BEFORE INSERT ON notifications WHEN NEW.type = 'order_confirmation'
-BEGIN SELECT RAISE(ABORT, 'the printer is jammed'); END"""
+JAMS = {
+    "sqlite": (
+        "CREATE TRIGGER jam BEFORE INSERT ON notifications WHEN NEW.type = 'order_confirmation' "
+        "BEGIN SELECT RAISE(ABORT, 'the printer is jammed'); END",
+    ),
+    "postgresql": (
+        "CREATE FUNCTION jammed() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'the printer is jammed'; END $$",
+        "CREATE TRIGGER jam BEFORE INSERT ON notifications FOR EACH ROW "
+        "WHEN (NEW.type = 'order_confirmation') EXECUTE FUNCTION jammed()",
+    ),
+}
+MENDS = {"sqlite": ("DROP TRIGGER jam",), "postgresql": ("DROP FUNCTION jammed CASCADE",)}
 LETTERS = "/api/v1/dead-letters/notification"
 
 
-async def do_in_notifications(shop: Shop, statement: str) -> None:
-    """Change something in the notification service's database."""
-    assert isinstance(shop.premises, InProcess)
-    database = shop.premises.platform.runtimes["notification"].database
-    await database.write(lambda connection: connection.exec_driver_sql(statement))
+async def do_in_notifications(shop: Shop, statements: Mapping[str, Sequence[str]]) -> None:
+    """Change something in the notification service's database, in the words of its dialect."""
+
+    def work(connection: sa.Connection) -> None:
+        for statement in statements[connection.dialect.name]:
+            connection.exec_driver_sql(statement)
+
+    database = open_database(shop.premises.settings["ORDERWRIGHT_DATABASE_URL"], "notification")
+    await database.write(work)
+    await database.close()
 
 
 Command = Callable[..., Awaitable[str]]
@@ -28,8 +46,8 @@ Command = Callable[..., Awaitable[str]]
 @pytest.fixture
 def command(shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     """What `orderwright dead-letters …` prints, on the databases of the running platform."""
-    assert isinstance(shop.premises, InProcess)
-    monkeypatch.setenv("ORDERWRIGHT_DATA_DIR", str(shop.premises.platform.settings.data_dir))
+    for name, value in shop.premises.settings.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("COLUMNS", "300")
 
     async def run(*words: str) -> str:
@@ -65,7 +83,7 @@ async def kept(shop: Shop, order_id: str) -> list[dict[str, Any]]:
 
 async def shipped_while_jammed(shop: Shop) -> str:
     """An order that was completed and shipped while no confirmation could be written."""
-    await do_in_notifications(shop, JAM)
+    await do_in_notifications(shop, JAMS)
     order_id: str = (await shop.order([("product-123", 1)], payment_method=GOOD_CARD))["id"]
     await shop.until_order_is(order_id, "completed")
     await shop.until_heard("order.completed", order_id)
@@ -127,7 +145,7 @@ async def test_the_command_line_does_the_same_beside_a_running_platform(shop: Sh
     assert "the printer is jammed" in would
     done = await command("discard", completed["id"], "--reason", "told by phone", "--as", "grace")
     assert "discarded" in done
-    await do_in_notifications(shop, "DROP TRIGGER jam")
+    await do_in_notifications(shop, MENDS)
     replayed = await in_a_process_of_its_own("replay", completed["id"], "--as", "ada")
     assert f"{completed['id']}  notification  handled" in replayed
 
