@@ -11,8 +11,9 @@ from fastapi.responses import StreamingResponse
 
 from orderwright.kernel.httppeer import HttpPeer
 from orderwright.kernel.ids import SeededIds
+from orderwright.kernel.resilience import BreakerState
 from orderwright.kernel.server import Door
-from tests.gateway.bench import GatewayBench
+from tests.gateway.bench import GatewayBench, SmallService
 
 
 @asynccontextmanager
@@ -130,6 +131,73 @@ async def test_an_answer_that_breaks_off_breaks_off_for_the_client_too() -> None
     async with over_http(bench) as (client, _):
         with pytest.raises(httpx2.RemoteProtocolError):
             await client.get("/api/v1/orders")
+
+
+@asynccontextmanager
+async def two_replicas(bench: GatewayBench) -> AsyncIterator[list[Door]]:
+    """Doors of two order services that the gateway knows."""
+    async with AsyncExitStack() as stack:
+        doors = [Door("order", bench.services["order"].app, "127.0.0.1", 0, stop_timeout_s=1) for _ in range(2)]
+        for door in doors:
+            await door.open()
+            stack.push_async_callback(door.shut)
+        addresses = ",".join(door.address for door in doors)
+        peer = HttpPeer("order", addresses, clock=bench.clock, ids=SeededIds(3), metrics=bench.metrics)
+        stack.push_async_callback(peer.close)
+        bench.apps["order"] = peer
+        yield doors
+
+
+async def test_one_of_two_replicas_may_go_away_and_nobody_notices() -> None:
+    bench = GatewayBench()
+    async with two_replicas(bench) as doors, asyncio.timeout(20):
+        for door in (None, doors[0]):
+            if door is not None:
+                await door.shut()
+            got = [await bench.call(method, "/api/v1/orders") for method in ("GET", "POST") * 15]
+            assert {answer.status for answer in got} == {200}
+        assert len(bench.heard("order")) == 60
+        assert bench.peers.breaker("order").snapshot()["failures"] == 0
+        assert (await bench.call("GET", "/ready", caller=None)).json["checks"]["order"] == "ok"
+        got_metrics = await bench.call("GET", "/metrics", caller=None)
+        assert b'orderwright_replicas_left_out{service="order"} 1.0' in got_metrics.body
+
+
+async def test_the_gateway_says_which_service_has_no_replica_left() -> None:
+    bench = GatewayBench()
+    async with two_replicas(bench) as doors, asyncio.timeout(20):
+        for door in doors:
+            await door.shut()
+        got = await bench.call("GET", "/ready", caller=None)
+        assert (got.status, got.json["checks"]["order"]) == (503, "No replica of the order service answers")
+        assert got.json["checks"]["cart"] == "ok"
+        refused = await bench.call("GET", "/api/v1/orders")
+        assert (refused.status, refused.header("retry-after")) == (503, "1")
+
+
+async def test_a_replica_that_only_fails_is_left_out_before_the_services_breaker_opens() -> None:
+    bench, bad = GatewayBench(), SmallService("order")
+
+    async def fail(_: Request) -> Response:
+        return Response("broken", 500)
+
+    bad.will(*[fail] * 100)
+    door = Door("order", bad.app, "127.0.0.1", 0, stop_timeout_s=1)
+    await door.open()
+    async with two_replicas(bench) as doors, asyncio.timeout(20):
+        peer = HttpPeer(
+            "order",
+            f"{door.address},{doors[0].address}",
+            clock=bench.clock,
+            ids=SeededIds(3),
+            metrics=bench.metrics,
+        )
+        bench.apps["order"] = peer
+        statuses = [(await bench.call("POST", "/api/v1/orders")).status for _ in range(60)]
+        assert (statuses.count(500), statuses.count(200)) == (3, 57)
+        assert bench.peers.breaker("order").state is BreakerState.CLOSED
+        await peer.close()
+    await door.shut()
 
 
 @pytest.mark.parametrize(

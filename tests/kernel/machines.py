@@ -30,6 +30,7 @@ class Mood(StrEnum):
     BUSY = "answers 503 and says that it is ready"
     RESETTING = "breaks the connection off when it was asked, and says that it is ready"
     SLOW = "does not answer requests, and says that it is ready"
+    DEAF = "answers requests, and does not say how it is"
     HANGING = "does not answer at all"
     CLOSING_OLD = "closes a connection that served before, when it is asked on it"
     HALVING = "breaks off in the middle of its answers"
@@ -117,7 +118,7 @@ class Machine:
         writer.close()
 
     async def _say_how_it_is(self, writer: asyncio.StreamWriter) -> None:
-        if self.mood is Mood.HANGING:
+        if self.mood in {Mood.HANGING, Mood.DEAF}:
             await self._killed.wait()
         else:
             writer.write(HTTP.format(503 if self.mood is Mood.NOT_READY else 200, 0).encode())

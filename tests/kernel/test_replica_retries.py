@@ -1,12 +1,15 @@
 """What is sent again to another replica, or on another connection, and what never is."""
 
 import asyncio
+import io
 
+import msgspec
 import pytest
 
 from orderwright.kernel.errors import Malformed, Unavailable
 from orderwright.kernel.peers import Peers
 from orderwright.kernel.replicas import Patience
+from orderwright.kernel.telemetry import configure_logs
 from tests.kernel.machines import Fleet, Mood, until
 
 
@@ -133,9 +136,17 @@ async def test_failures_of_all_replicas_open_it() -> None:
         peers = Peers(lambda _: fleet.peer, fleet.clock, fleet.ids, caller="gateway", metrics=fleet.metrics)
         for machine in fleet.machines:
             await machine.kill()
+        log = io.StringIO()
+        configure_logs(form="json", level="info", stream=log)
         for _ in range(5):
             with pytest.raises(Unavailable):
                 await peers.ask("order", "POST", "/orders", anonymous=True, safe=False)
+        lines = [msgspec.json.decode(line) for line in log.getvalue().splitlines()]
+        assert [(line["event"], line.get("state") or line.get("condition")) for line in lines] == [
+            ("replica_left_out", "out"),
+            ("replica_left_out", "out"),
+            ("breaker_changed", "open"),
+        ]
         assert fleet.counted("orderwright_breaker_open", caller="gateway") == 1
         for machine in fleet.machines:
             await machine.open()

@@ -60,6 +60,9 @@ class Replica:
         self.condition = Condition.WELL
         self.faults = 0
         """Failures in a row."""
+        self.silences = 0
+        """Checks in a row that it did not answer in time."""
+        self.answers_given = 0
         self.outstanding = 0
         self.times_left_out = 0
         self.well_since_s = float("-inf")

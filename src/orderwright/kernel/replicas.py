@@ -27,6 +27,8 @@ log = structlog.get_logger(__name__)
 
 FAULTS_TO_AIL = 3
 """Failures in a row; fewer than open a breaker, so that the one that is ill is left out before its service is."""
+SILENCES_TO_BE_OUT = 3
+"""So often in a row must the last replica that answers fail to say how it is; too much work looks like that too."""
 REST = Backoff(first_s=1, factor=2, max_s=30, attempts=None)
 STEADY_S = 60.0
 """Who was well for so long begins anew with the shortest rest."""
@@ -124,6 +126,8 @@ class Replicas:
 
     def answered(self, replica: Replica, status: int) -> None:
         """It answered a request with `status`."""
+        replica.silences = 0
+        replica.answers_given += 1
         if status >= 500:
             self._fault(replica, f"answered {status}")
             if status == 503:
@@ -228,14 +232,18 @@ class Replicas:
             self._watch(replica.check)
 
     async def _check(self, replica: Replica) -> None:
+        given = replica.answers_given
         try:
             async with asyncio.timeout(self._patience.check_s):
                 status = await replica.ask_ready()
         except TimeoutError:
-            self._leave_out(replica, Condition.OUT, f"did not say within {self._patience.check_s:g} s how it is")
+            # Who answered something meanwhile is busy, and not away.
+            if replica.answers_given == given:
+                self._silent(replica)
         except httpx2.TransportError as error:
             self._leave_out(replica, Condition.OUT, f"does not say how it is: {type(error).__name__}")
         else:
+            replica.silences = 0
             if status >= 500:
                 self._leave_out(replica, Condition.AILING, "is not ready")
             elif self._clock.monotonic_s() >= replica.rest_until_s:
@@ -243,6 +251,12 @@ class Replicas:
         finally:
             replica.checked_at_s = self._clock.monotonic_s()
             replica.check = None
+
+    def _silent(self, replica: Replica) -> None:
+        replica.silences += 1
+        is_out = replica.silences >= SILENCES_TO_BE_OUT or self.has_another([replica])
+        because = f"did not say within {self._patience.check_s:g} s how it is"
+        self._leave_out(replica, Condition.OUT if is_out else Condition.AILING, because)
 
     def _adopt(self, origin: Origin, ips: Sequence[str]) -> None:
         """Take it that `origin` stands for `ips` from now on; nobody is let go for an empty answer."""
