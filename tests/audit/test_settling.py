@@ -12,6 +12,7 @@ from orderwright.audit.settings import AuditSettings
 from orderwright.kernel.clock import FrozenClock
 from orderwright.kernel.tables import inbox
 from orderwright.services.catalog.tables import products
+from orderwright.services.order.tables import orders
 from orderwright.services.shipping.tables import shipments
 from tests.audit.ledger import Ledger
 
@@ -102,6 +103,14 @@ async def test_while_somebody_hears_late_more_is_under_way_and_that_is_said(ledg
     report = await _audit(ledger, Meanwhile(_nothing, later=timedelta(seconds=30)))
     assert report.by_kind == {}
     assert report.notes == ["notification hears 600 s late; what is younger was not judged"]
+
+
+async def test_several_audits_together_read_every_history(ledger: Ledger) -> None:
+    change = sa.update(orders).where(orders.c.id == ledger.story["completed"])
+    await ledger.change("order", change.values(tracking_number="none of its history"))
+    auditor = Auditor(ledger.url, AuditSettings(histories=3), Meanwhile(_nothing), provider=SANDBOX)
+    kinds = [(await auditor.run()).by_kind for _ in range(3)]
+    assert sorted(found["history_differs"] for found in kinds) == [0, 0, 1]
 
 
 def test_a_report_names_so_many_of_a_kind_and_counts_all() -> None:
