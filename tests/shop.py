@@ -7,7 +7,7 @@ length of time.
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,7 +32,7 @@ class Premises(Protocol):
     """Where the platform of a shop runs: in this process, or in several."""
 
     logins: dict[str, dict[str, str]]
-    settings: Mapping[str, str]
+    settings: dict[str, str]
     """What an operator's command needs in its environment to work on the same databases."""
 
     def address(self, service: str) -> str:
@@ -168,6 +168,19 @@ class Shop:
 
         await until(there, f"{topic} of {key}")
         return found()[-1]
+
+    async def until_said(self, topic: str, key: str, body: dict[str, Any]) -> None:
+        """Wait until an event with exactly that body is heard."""
+        heard: list[dict[str, Any]] = []
+
+        async def there() -> bool:
+            heard[:] = [json.loads(d.body) for d in self.heard if d.topic == topic and d.key == key]
+            return body in heard
+
+        try:
+            await until(there, f"{topic} of {key} says {body}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; it said {heard}") from None
 
     async def stock(self, product_id: str) -> dict[str, Any]:
         """A product's stock now."""

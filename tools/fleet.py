@@ -171,8 +171,13 @@ class Fleet:
 
     def stop(self) -> dict[str, int]:
         """Stop everything, the gateway first, so that nobody asks who is no longer there; answers exit statuses."""
-        ordered = sorted(self.members, key=lambda member: "gateway" not in member.services)
-        return {member.name: member.stop() for member in ordered if member.running}
+        running = [member for member in self.members if member.running]
+        doors = [member for member in running if "gateway" in member.services]
+        statuses = {member.name: member.stop() for member in doors}
+        for member in running:
+            if member not in doors:
+                member.signal(signal.SIGTERM)
+        return statuses | {member.name: member.wait() for member in running if member not in doors}
 
     def kill(self) -> None:
         """End everything at once."""

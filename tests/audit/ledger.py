@@ -18,6 +18,7 @@ from orderwright.audit.findings import Report
 from orderwright.audit.settings import AuditSettings
 from orderwright.kernel.clock import FrozenClock, SystemClock
 from orderwright.kernel.database import open_database
+from orderwright.services.inventory.tables import products
 from orderwright.services.payment.providers.sandbox import charges
 from tests.audit.traffic import Story, a_day
 from tests.databases import fresh_databases
@@ -99,8 +100,17 @@ async def until_at_rest(shop: Shop, url: str) -> Report:
 async def _run_a_day(url: str, folder: Path) -> Story:
     async with open_shop(folder) as shop:
         story = await a_day(shop)
+        # What changed a level is told a moment later, which the auditor does not wait for.
+        async with asyncio.timeout(4 * DEADLINE_S):
+            while not (await until_at_rest(shop, url)).clean or await _has_levels_to_tell(url):
+                await asyncio.sleep(0.2)
         await until_at_rest(shop, url)
     return story
+
+
+async def _has_levels_to_tell(url: str) -> bool:
+    to_tell = sa.select(products.c.product_id).where(products.c.dirty).limit(1)
+    return bool(await _write(url, "inventory", lambda connection: connection.execute(to_tell).all()))
 
 
 async def _copied(url: str) -> Mapping[str, Rows]:

@@ -1,4 +1,4 @@
-"""The shop that the stories happen in: all services in this process, and each in a process of its own on each broker."""
+"""The shop that the stories happen in: all in this process, and each service in its own, on each of the brokers."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -14,17 +14,17 @@ from tests.shop import GOOD_CARD, Shop, until
 
 JAMS = {
     "sqlite": (
-        "CREATE TRIGGER jam BEFORE INSERT ON notifications WHEN NEW.type = 'order_confirmation' "
-        "BEGIN SELECT RAISE(ABORT, 'the printer is jammed'); END",
+        """CREATE TRIGGER jam BEFORE INSERT ON notifications WHEN NEW.type = 'order_confirmation'
+        BEGIN SELECT RAISE(ABORT, 'the printer is jammed'); END""",
     ),
     "postgresql": (
-        "CREATE FUNCTION jammed() RETURNS trigger LANGUAGE plpgsql AS "
-        "$$ BEGIN RAISE EXCEPTION 'the printer is jammed'; END $$",
-        "CREATE TRIGGER jam BEFORE INSERT ON notifications FOR EACH ROW "
-        "WHEN (NEW.type = 'order_confirmation') EXECUTE FUNCTION jammed()",
+        """CREATE FUNCTION jammed() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'the printer is jammed'; END $$""",
+        """CREATE TRIGGER jam BEFORE INSERT ON notifications FOR EACH ROW
+        WHEN (NEW.type = 'order_confirmation') EXECUTE FUNCTION jammed()""",
     ),
 }
-MENDS = {"sqlite": ("DROP TRIGGER jam",), "postgresql": ("DROP FUNCTION jammed CASCADE",)}
+MENDS = {"sqlite": ("DROP TRIGGER IF EXISTS jam",), "postgresql": ("DROP FUNCTION IF EXISTS jammed CASCADE",)}
 LETTERS = "/api/v1/dead-letters/notification"
 
 
@@ -38,6 +38,13 @@ async def do_in_notifications(shop: Shop, statements: Mapping[str, Sequence[str]
     database = open_database(shop.premises.settings["ORDERWRIGHT_DATABASE_URL"], "notification")
     await database.write(work)
     await database.close()
+
+
+@pytest.fixture(autouse=True)
+async def mended(shop: Shop) -> AsyncIterator[None]:
+    """Whatever happens, others find the notifications as they were."""
+    yield
+    await do_in_notifications(shop, MENDS)
 
 
 Command = Callable[..., Awaitable[str]]
