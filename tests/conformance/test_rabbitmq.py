@@ -9,6 +9,8 @@ from time import monotonic
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
+from pamqp import frame
+from pamqp.commands import Connection
 
 from orderwright.kernel.broker import Broker, Subscription
 from orderwright.kernel.brokers import open_broker
@@ -186,14 +188,16 @@ async def test_a_silent_connection_is_given_up_and_replaced(stand_in: Proxy) -> 
         await crew.dismiss()
 
 
-async def test_somebody_who_hangs_up_is_no_broker() -> None:
+@pytest.mark.parametrize("greeting", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", frame.marshal(Connection.Start(), 0)])
+async def test_somebody_who_hangs_up_is_no_broker(greeting: bytes) -> None:
     async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(greeting)
         writer.close()
 
     server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     async with open_broker(f"amqp://somebody:{SECRET}@127.0.0.1:{port}/") as broker:
-        for _ in range(20):
+        for _ in range(10):
             with pytest.raises(BrokerUnavailable, match=f"127.0.0.1:{port}") as caught:
                 await broker.ping()
             assert SECRET not in str(caught.value)
