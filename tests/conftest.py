@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from orderwright.kernel.telemetry import configure_logs
+from tests.brokers import remove_topics
 
 PASSED_BY_ALL = {
     "SQLite": "orderwright.kernel.databases.sqlite:SqliteDatabase.write",
@@ -62,6 +63,12 @@ def _noting(server: str, original: Callable[..., Any]) -> Callable[..., Any]:
         return original(*args, **kwargs)
 
     return noting
+
+
+def pytest_sessionfinish() -> None:
+    """Leave nothing in the servers that outlive the tests."""
+    if "Kafka" in reached:
+        remove_topics()
 
 
 @pytest.hookimpl(trylast=True)

@@ -12,7 +12,6 @@ from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.errors import KafkaError
 
 log = structlog.get_logger(__name__)
 
@@ -51,13 +50,15 @@ def fetch_all_or_nothing(consumer: AIOKafkaConsumer) -> None:
 
 
 async def end_producer(producer: AIOKafkaProducer, timeout_s: float) -> None:
-    """Give up what it has not sent, and let go of its connections. Who waits for it is told with a KafkaError."""
+    """Give up what it has not sent, and let go of its connections; who waits for that is not told."""
+    producer._closed = True
     sender = producer._sender.sender_task
-    if sender is not None:
-        sender.cancel()
-        producer._message_accumulator.fail_all(KafkaError("The connection was given up"))
-    if not await _within(producer.stop(), timeout_s):
-        await _within(producer.client.close(), timeout_s)
+    for _ in range(2):
+        # At first it waits for the answers to its requests; when it is cancelled again it does not.
+        if sender is not None and not sender.done():
+            sender.cancel()
+            await asyncio.wait([sender], timeout=timeout_s)
+    await _within(producer.client.close(), timeout_s)
 
 
 async def end_consumer(consumer: AIOKafkaConsumer, timeout_s: float) -> None:

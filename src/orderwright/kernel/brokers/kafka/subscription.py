@@ -27,6 +27,8 @@ BUFFER = 500
 """With so many records at hand no more are fetched."""
 LOOK_EVERY_S = 5.0
 SILENT_AFTER_S = 15.0
+REPLACE_AFTER_S = 90.0
+"""The library's consumers get over an outage; one that did nothing for so long may never come back by itself."""
 COMMIT_EVERY_S = 0.1
 DRAIN_S = 20.0
 LAST_COMMIT_S = 3.0
@@ -130,7 +132,8 @@ class KafkaSubscription:
             consumer = self._consumer = self._make_consumer()
             try:
                 consumer.subscribe(self._topics, listener=_Listener(self))
-                await consumer.start()
+                async with asyncio.timeout(REPLACE_AFTER_S):
+                    await consumer.start()
                 fetch_all_or_nothing(consumer)
                 await self._fetch_forever(consumer)
             except Exception as error:
@@ -147,7 +150,9 @@ class KafkaSubscription:
 
     async def _fetch_forever(self, consumer: AIOKafkaConsumer) -> None:
         while True:
-            fetched = await consumer.getmany(timeout_ms=int(LOOK_EVERY_S * 1000))
+            # While the group is shared out anew this waits for longer than it was told to.
+            async with asyncio.timeout(REPLACE_AFTER_S):
+                fetched = await consumer.getmany(timeout_ms=int(LOOK_EVERY_S * 1000))
             self._failures = 0
             for records in fetched.values():
                 self._buffer.extend(records)
@@ -159,13 +164,15 @@ class KafkaSubscription:
                 await self._room.wait()
 
     def _notice_silence(self, consumer: AIOKafkaConsumer) -> None:
-        """The library waits out an outage without a word to its user; say so once, and when it is over."""
+        """The library waits out an outage without a word to its user: say so once, and when it is over."""
         answers_ms = [consumer.last_poll_timestamp(partition) or 0 for partition in consumer.assignment()]
-        latest_ms = max(answers_ms, default=0)
-        silent = 0 < latest_ms < (self._clock.now().timestamp() - SILENT_AFTER_S) * 1000
-        if silent != self._silent:
-            self._silent = silent
-            log.warning("kafka_is_silent" if silent else "kafka_answers_again", topics=self._topics)
+        latest_s = max(answers_ms, default=0) / 1000
+        silent_s = self._clock.now().timestamp() - latest_s if latest_s else 0
+        if (silent_s > SILENT_AFTER_S) != self._silent:
+            self._silent = not self._silent
+            log.warning("kafka_is_silent" if self._silent else "kafka_answers_again", topics=self._topics)
+        if silent_s > REPLACE_AFTER_S:
+            raise TimeoutError(f"Kafka has answered no request for {REPLACE_AFTER_S:.0f} s")
 
     async def _commit_forever(self) -> None:
         while True:
