@@ -6,6 +6,7 @@ listed in REDUNDANT, with the reason.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
@@ -93,14 +94,17 @@ def _never_ask_again(_self: OrderSaga, book: Any, order_id: str, state: SagaStat
 
 
 def _fresh_keys() -> AbstractContextManager[Any]:
-    """Each call of the provider is another charge; it still finds the charges of a payment by its beginning."""
+    """Whoever charges a payment again takes a new key."""
     original = Line.charge
-    calls: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+    calls: WeakKeyDictionary[Trace, Counter[str]] = WeakKeyDictionary()
 
     async def charge(self: Line, key: str, token: str, amount_minor: int, currency: str) -> Outcome:
         trace = TRACE.get()
-        calls[trace] = calls.get(trace, 0) + 1
-        return await original(self, f"{key[:-4]}{calls[trace]:04}", token, amount_minor, currency)
+        assert trace is not None
+        known = calls.setdefault(trace, Counter())
+        known[key] += 1
+        fresh = key if known[key] == 1 else f"{key[:-4]}{known[key]:04}"
+        return await original(self, fresh, token, amount_minor, currency)
 
     return patch.object(Line, "charge", charge)
 
