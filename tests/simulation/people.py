@@ -217,6 +217,11 @@ async def change_goods(me: Person, order_id: str) -> None:
 async def cancel(me: Person, order_id: str) -> None:
     """Not want it after all."""
     await asyncio.sleep(me.dice.choice((0.0, 0.01, 0.1, 1.0, 3.0, 10.0, 30.0)))
+    await cancel_now(me, order_id)
+
+
+async def cancel_now(me: Person, order_id: str) -> None:
+    """Cancel an order, and note what was answered."""
     answer = await me.insist("order", "DELETE", f"/orders/{order_id}")
     if answer is not None and answer.status == 200 and answer.json["status"] == "cancelled":
         me.town.journal.note("cancelled", order_id)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from tests.simulation.people import NOVELTY, Person
+from tests.simulation.people import NOVELTY, Person, cancel_now
 
 
 async def work_as_staff(me: Person, until_s: float) -> None:
@@ -42,7 +42,12 @@ async def ship(me: Person, order_id: str) -> None:
     shipments: Sequence[Any] = found.json["items"] if found is not None and found.status == 200 else []
     for shipment in shipments:
         path = f"/shipments/{shipment['id']}"
-        answer = await me.insist("shipping", "POST", f"{path}/ship", {"carrier": "DHL"})
+        async with asyncio.TaskGroup() as hands:
+            leaving = hands.create_task(me.insist("shipping", "POST", f"{path}/ship", {"carrier": "DHL"}))
+            if me.dice.random() < 0.2:
+                # Its customer calls at the very moment at which it leaves.
+                _ = hands.create_task(cancel_now(me, order_id))
+        answer = leaving.result()
         if answer is not None and answer.status == 200:
             me.town.trace.reach("shipped")
             me.town.journal.note("shipped", order_id)
