@@ -138,6 +138,9 @@ def _stale_plans() -> AbstractContextManager[Any]:
         wanted, trace = sorted(set(product_ids)), TRACE.get()
         assert trace is not None
         now = _available(connection, wanted, lock=lock)
+        if not lock:
+            # Nobody plans on it: it is told to the world.
+            return now
         memory = seen.setdefault(trace, {"calls": 0})
         memory["calls"] += 1
         for product in wanted:
