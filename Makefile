@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 ARGS ?=
+SEEDS ?= 1000
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -26,7 +27,7 @@ endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo backends backends-stop test check fmt setup lock clean
+.PHONY: help run demo backends backends-stop test simulate ablations check fmt setup lock clean
 
 help: ## List what can be done
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-15s%s\n", $$1, $$2 }'
@@ -45,6 +46,12 @@ backends-stop: $(TESTABLE) ## Stop them and remove their data
 
 test: $(TESTABLE) ## Run the tests (some of them: make test ARGS="-k saga"); says which servers took part
 	@$(BIN)/pytest $(ARGS)
+
+simulate: $(TESTABLE) ## Live through SEEDS=1000 seeded runs with everything going wrong (ARGS="--seed 47" tells one story)
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)
+
+ablations: $(TESTABLE) ## Take each safeguard away in turn, and see how many seeds it takes to miss it
+	@$(BIN)/python -m tests.simulation --ablations $(ARGS)
 
 check: $(TESTABLE) ## Check format, lint, types and imports
 	@$(BIN)/ruff format --check $(CODE)

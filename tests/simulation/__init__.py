@@ -4,9 +4,10 @@ loop       virtual time, seeded order        faults    what may go wrong, drawn 
 trace      the story of a run                disk      databases that fail
 broker     an adversarial broker             hosts     processes that die
 network    requests that get lost            outside   provider and mail
-people     customers and staff               chaos     faults that come by time
+people     customers                         staff     those who serve them
+chaos      faults that come by time          idling    jobs only where there is work
 world      all of it, from seed to verdict   stage     what seeds share
 laws       what must hold at rest            promises  what clients were told
-probes     what was reached                  idling    jobs only where there is work
-ablations  safeguards taken away             workers   many seeds on every core
+probes     what was reached                  ablations safeguards taken away
+workers    many seeds on every core
 """

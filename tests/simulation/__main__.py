@@ -10,10 +10,13 @@ from contextlib import ExitStack
 from tests.simulation import world
 from tests.simulation.ablations import ABLATIONS, COMBINATIONS, REDUNDANT
 from tests.simulation.faults import draw_plan
+from tests.simulation.probes import REACHED_OFTEN, REACHED_SELDOM
 from tests.simulation.workers import cores, in_chunks, open_stage, shrunk
 from tests.simulation.world import Verdict
 
 STORIES = 3
+ENOUGH = 1000
+"""So many seeds reach every hard state."""
 ABLATION_SEEDS = 2000
 
 
@@ -27,12 +30,14 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--without", nargs="*", default=[], metavar="SAFEGUARD", help="with these removed")
     parser.add_argument("--within", type=int, default=ABLATION_SEEDS, help="with --ablations: how many seeds each")
     parser.add_argument("--ablations", action="store_true", help="remove each safeguard, and wait for a breach")
+    parser.add_argument("--only", nargs="*", metavar="SAFEGUARD", help="with --ablations: remove all of these at once")
     parser.add_argument("--workers", type=int, default=cores(), help="processes")
     asked = parser.parse_args(arguments)
     if asked.seed is not None:
         return _one(asked.seed, asked.without, digest_only=asked.digest)
     if asked.ablations:
-        return _ablations(asked.first, asked.within, asked.workers)
+        removals = [tuple(asked.only)] if asked.only else [*((name,) for name in ABLATIONS), *COMBINATIONS]
+        return _ablations(removals, range(asked.first, asked.first + asked.within), asked.workers)
     return _many(range(asked.first, asked.first + asked.seeds), asked.without, asked.workers)
 
 
@@ -63,6 +68,10 @@ def _many(seeds: Sequence[int], without: Sequence[str], workers: int) -> int:
     _say(f"In how many of {done} seeds each state was reached:")
     for state, count in sorted(reached.items()):
         _say(f"{count:8}  {state}")
+    quiet = [state for state in (*REACHED_OFTEN, *REACHED_SELDOM) if not reached[state]] if done >= ENOUGH else []
+    if quiet and not without:
+        _say(f"No seed reached: {'; '.join(quiet)}")
+        return 1
     if not failed:
         _say(f"{done} seeds from {seeds[0]}: every law held, {time.monotonic() - started_s:.0f} s")
         return 0
@@ -91,14 +100,14 @@ def _tell(verdict: Verdict) -> None:
     _say(f"\n{'; '.join(verdict.breaches) or 'every law held'}\ndigest {verdict.digest}")
 
 
-def _ablations(first: int, within: int, workers: int) -> int:
+def _ablations(removals: Sequence[tuple[str, ...]], seeds: Sequence[int], workers: int) -> int:
     surprises = 0
     _say(f"{'safeguards removed':<80} {'seeds':>6}  law broken")
-    for names in [*((name,) for name in ABLATIONS), *COMBINATIONS]:
-        seeds, law = until_breach(names, range(first, first + within), workers)
-        redundant = len(names) == 1 and names[0] in REDUNDANT
-        surprises += (law == "") != redundant
-        _say(f"{' + '.join(names):<80} {seeds:>6}  {law or '-'}")
+    for names in removals:
+        done, law = until_breach(names, seeds, workers)
+        reason = REDUNDANT.get(names[0], "") if len(names) == 1 else ""
+        surprises += not law and not reason
+        _say(f"{' + '.join(names):<80} {done:>6}  {law or f'none: {reason}'}")
     return surprises > 0
 
 

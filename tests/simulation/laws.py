@@ -142,6 +142,8 @@ def _of_stock(disks: Disks, status: Mapping[str, str]) -> Iterator[str]:
     held: dict[str, int] = dict(inventory.rows(HELD))
     deducted = by_order(inventory.rows(DEDUCTED))
     for product, on_hand, reserved, received, sold, back in inventory.rows(LEVELS):
+        if on_hand < 0:
+            yield f"stock: {-on_hand} {product} were sold that are not there"
         if on_hand != received - sold + back:
             yield f"stock: {on_hand} {product} on hand, received {received}, sold {sold}, back {back}"
         if reserved != held.get(product, 0) or reserved:

@@ -1,13 +1,12 @@
-"""Customers and staff: what they do, and what they were told.
+"""Customers: what they do, and what they were told.
 
-Customers order with and without a card, from a cart, pay late, click twice, give up waiting, change their mind about
-goods and about the whole order. Staff ship, deliver, refund a part and order amounts. Each customer wants one order, so
-two orders of one customer are one too many.
+They order with and without a card, from a cart, pay late, click twice, give up waiting, change their mind about goods
+and about the whole order. Each customer wants one order, so two orders of one customer are one too many.
 """
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +19,8 @@ from tests.simulation.trace import Trace
 
 GOODS: Mapping[str, tuple[str, int]] = {"mug": ("19.99", 3), "pen": ("5.00", 60), "lamp": ("120.00", 2)}
 """Price and quantity at the beginning; of some there is not enough for everybody."""
+NOVELTY = "vase"
+"""Comes into the catalog during the run; a cart may know of it before the order service does."""
 GOOD_CARD = "4111111111111111"
 CARDS = (
     *(GOOD_CARD,) * 6,
@@ -164,7 +165,10 @@ async def order_and_pay(me: Person) -> str | None:
 
 async def check_out_cart(me: Person) -> str | None:
     """Fill a cart and check it out."""
-    for number, line in enumerate(me.some_goods()):
+    goods = me.some_goods()
+    if me.dice.random() < 0.3:
+        goods.append({"product_id": NOVELTY, "quantity": 1})
+    for number, line in enumerate(goods):
         answer = await me.insist("cart", "POST", f"/carts/{me.name}/items", line, key=f"item-{number}")
         if answer is None or answer.status != 201:
             return None
@@ -213,6 +217,11 @@ async def change_goods(me: Person, order_id: str) -> None:
 async def cancel(me: Person, order_id: str) -> None:
     """Not want it after all."""
     await asyncio.sleep(me.dice.choice((0.0, 0.01, 0.1, 1.0, 3.0, 10.0, 30.0)))
+    await cancel_now(me, order_id)
+
+
+async def cancel_now(me: Person, order_id: str) -> None:
+    """Cancel an order, and note what was answered."""
     answer = await me.insist("order", "DELETE", f"/orders/{order_id}")
     if answer is not None and answer.status == 200 and answer.json["status"] == "cancelled":
         me.town.journal.note("cancelled", order_id)
@@ -240,54 +249,3 @@ async def _place(me: Person, body: Any) -> str | None:
         if answer is not None and answer.status == 400 and "order_id" in answer.json:
             me.town.journal.note("no stock", answer.json["order_id"])
     return min(placed, default=None)
-
-
-async def work_as_staff(me: Person, until_s: float) -> None:
-    """Now and then do something with an order that there is: ship it, bring it, refund a part."""
-    while me.town.loop.time() < until_s:
-        await asyncio.sleep(me.dice.uniform(1, 6))
-        orders = sorted({told.order_id for told in me.town.journal.told if told.what == "accepted"})
-        if not orders:
-            continue
-        task = me.dice.choice((ship, ship, refund))
-        await task(me, me.dice.choice(orders))
-
-
-async def order_an_amount(me: Person, customer: str) -> None:
-    """An order without goods, for somebody."""
-    me.town.journal.wanted.append(customer)
-    body: dict[str, Any] = {"customer_id": customer, "amount": "33.00", "id": f"ref-{customer}"}
-    if me.dice.random() < 0.8:
-        body["payment_method"] = me.some_card()
-    answer = await me.insist("order", "POST", "/orders", body, key=f"amount-{customer}")
-    if answer is not None and answer.status in {201, 202}:
-        me.town.journal.note("accepted", answer.json["id"], customer)
-
-
-async def ship(me: Person, order_id: str) -> None:
-    """Hand it to a carrier, and perhaps hear that it arrived."""
-    found = await me.once("shipping", "GET", f"/shipments?order_id={order_id}")
-    shipments: Sequence[Any] = found.json["items"] if found is not None and found.status == 200 else []
-    for shipment in shipments:
-        path = f"/shipments/{shipment['id']}"
-        answer = await me.insist("shipping", "POST", f"{path}/ship", {"carrier": "DHL"})
-        if answer is not None and answer.status == 200:
-            me.town.trace.reach("shipped")
-            me.town.journal.note("shipped", order_id)
-            if me.dice.random() < 0.5:
-                await me.insist("shipping", "POST", f"{path}/deliver")
-
-
-async def refund(me: Person, order_id: str) -> None:
-    """Give a little back, or all of it."""
-    found = await me.once("payment", "GET", f"/payments/order/{order_id}")
-    payments: Sequence[Any] = found.json if found is not None and found.status == 200 else []
-    for payment in payments:
-        path = f"/payments/{payment['id']}/refund"
-        key = f"refund-{order_id}-{me.dice.randrange(2)}"
-        # The key says which, as it would in a form that is sent twice.
-        body = {"amount": "1.00"} if key.endswith("0") else {}
-        answer = await me.insist("payment", "POST", path, body, key=key)
-        if answer is not None and answer.status == 200:
-            me.town.trace.reach("refunded by staff: " + ("a part" if body else "all"))
-            me.town.journal.note("refunded", order_id, (key, answer.json["refund"]["id"]))

@@ -28,6 +28,38 @@ ALARMS = frozenset({"unforeseen_error", "loop_failed", "job_failed", "provider_c
 ERRORS = frozenset({"shipped_although_cancelled", "cancelled_although_shipped", "captured_another_amount"})
 """Logs that nothing may explain."""
 
+REACHED_OFTEN = (
+    "duplicate dropped by the inbox",
+    "fault: crash after commit",
+    "fault: crash before acknowledge",
+    "fault: db commits and does not say so",
+    "money came after the order was cancelled, and goes back",
+    "outbox rows taken over",
+    "request answered from its Idempotency-Key",
+    "request cancelled while it was handled",
+    "request resumed after its lease was taken over",
+    "saga: abandoned while completed",
+    "saga: everything undone",
+    "saga: process_payment timed out",
+    "saga: step completed after it was abandoned",
+    "shipped",
+    "stopped in good order",
+)
+"""Hard states that a hundred seeds reach; a batch that does not has become too quiet."""
+REACHED_SELDOM = (
+    "cancellation refused",
+    "fault: crash in a provider call",
+    "fault: provider does not answer",
+    "goods of an order changed",
+    "kept message tried again",
+    "refunded by staff: all",
+    "refunded by staff: a part",
+    "saga: reserve_inventory timed out",
+    "saga: undo asked for again",
+    "unknown charge resolved by asking the provider",
+)
+"""And those for which it takes a thousand."""
+
 
 def reach(state: str, times: int = 1) -> None:
     """Count a state of the run that is at work."""

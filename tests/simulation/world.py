@@ -16,7 +16,7 @@ from orderwright.kernel.peers import Peers
 from orderwright.kernel.runtime import Runtime
 from orderwright.services.payment.providers.sandbox import Sandbox
 from orderwright.services.payment.settings import PaymentSettings
-from tests.simulation import laws, people
+from tests.simulation import laws, people, staff
 from tests.simulation.broker import BrokerDoor, SimBroker
 from tests.simulation.chaos import unleash
 from tests.simulation.disk import SimDatabase
@@ -214,11 +214,12 @@ def stock_up(stage: Stage) -> None:
 def _people(world: World) -> list[Coroutine[Any, Any, None]]:
     plan, town = world.plan, world.town
     clerk = Person(town, "clerk", "staff", random.Random(f"clerk {plan.seed}"))
-    work = [people.work_as_staff(clerk, plan.chaos_s)]
+    buyer = Person(town, "buyer", "staff", random.Random(f"buyer {plan.seed}"))
+    work = [staff.work_as_staff(clerk, plan.chaos_s), staff.bring_a_novelty(buyer)]
     for number in range(1, plan.orders + 1):
         dice = random.Random(f"customer {number} {plan.seed}")
         if dice.random() < 0.12:
-            work.append(people.order_an_amount(Person(town, "clerk", "staff", dice), f"customer-{number}"))
+            work.append(staff.order_an_amount(Person(town, "clerk", "staff", dice), f"customer-{number}"))
         else:
             work.append(people.shop(Person(town, f"customer-{number}", "customer", dice)))
     return work
