@@ -7,6 +7,7 @@ gets databases of its own there, which are dropped when it is over.
 import asyncio
 import os
 import secrets
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,7 +57,10 @@ def fresh_databases(kind: str, folder: Path) -> Iterator[str]:
     try:
         yield f"{reached.rpartition('/')[0]}/{name}{'?pgbouncer=true' if kind == 'pgbouncer' else ''}"
     finally:
-        asyncio.run(_drop(server, name))
+        # In a thread of its own, because a fixture may end while an event loop runs in this one.
+        dropping = threading.Thread(target=lambda: asyncio.run(_drop(server, name)))
+        dropping.start()
+        dropping.join()
 
 
 async def _drop(server: str, name: str) -> None:
