@@ -56,7 +56,7 @@ def main() -> None:
     began_s = time.monotonic()
     environment = {**os.environ, "ORDERWRIGHT_DATABASE_URL": chosen.url}
     command = [sys.executable, "-m", "orderwright.cli.main", "reconcile"]
-    status = subprocess.run(command, env=environment, check=False).returncode  # noqa: S603 - our own command
+    status = subprocess.run(command, env=environment, check=False).returncode
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     sys.stdout.write(
         f"status {status}, {time.monotonic() - began_s:.1f} s, {used.ru_utime + used.ru_stime:.1f} s of CPU, "

@@ -216,5 +216,5 @@ def test_runs_keep_the_order_of_every_key() -> None:
     batch = [
         received(topic, key) for topic, key in [("c", "1"), ("c", "2"), ("x", "1"), ("c", "3"), ("c", "1"), ("x", "2")]
     ]
-    runs = [(topic, [r.message.key for r in run]) for topic, run in in_runs(batch)]
+    runs = [(topic, [r.message.key for r in run]) for topic, run in in_runs(batch, str)]
     assert runs == [("c", ["1", "2", "3"]), ("x", ["1", "2"]), ("c", ["1"])]

@@ -3,6 +3,7 @@
 Invariant: an instant is stored and comes back as aware UTC; an amount is stored and comes back as an exact Decimal.
 """
 
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -11,6 +12,8 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
+
+_CANONICAL = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class Instant(sa.types.TypeDecorator[datetime]):
@@ -65,6 +68,8 @@ class OwnId(sa.types.TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         if value is None or dialect.name == "sqlite":
+            return value
+        if _CANONICAL.fullmatch(value):
             return value
         try:
             return str(UUID(value))

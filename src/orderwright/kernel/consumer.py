@@ -18,6 +18,7 @@ from orderwright.kernel.broker import Broker, Delivery, Subscription
 from orderwright.kernel.errors import BrokerUnavailable, MalformedMessage
 from orderwright.kernel.handling import Handler, Handlers, traces
 from orderwright.kernel.messages import Event, Received
+from orderwright.kernel.pace import Pace
 from orderwright.kernel.retries import PAUSE_S, Arrival, Retries, patiently
 from orderwright.kernel.retry import RETRY_MESSAGES, Backoff
 from orderwright.kernel.unit import UnitOfWork, Units
@@ -51,6 +52,8 @@ class Consumer:
         self._subscription: Subscription | None = None
         self._receiving: asyncio.Task[Sequence[Delivery]] | None = None
         self._stopping = False
+        self._pace = Pace(units.clock)
+        self._last_was_full = False
 
     @property
     def topics(self) -> list[str]:
@@ -71,6 +74,8 @@ class Consumer:
                 await self._handle(deliveries)
                 assert self._subscription is not None
                 await self._subscription.acknowledge(deliveries)
+                self._pace.note(len(deliveries))
+                self._last_was_full = len(deliveries) >= MAX_BATCH
         finally:
             await self._leave()
 
@@ -104,6 +109,7 @@ class Consumer:
             except BrokerUnavailable as error:
                 log.warning("consumer_waits_for_broker", service=self._service, reason=str(error))
                 await self._units.clock.sleep(PAUSE_S)
+        await self._pace.linger(full=self._last_was_full)
         return await self._subscription.receive()
 
     @staticmethod

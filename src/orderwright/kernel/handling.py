@@ -5,15 +5,17 @@ always asked first and the order of every key's messages is kept.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from orderwright.kernel import inbox
 from orderwright.kernel.errors import MalformedMessage, TryLater
 from orderwright.kernel.messages import Decoders, Event, Message, Received
 from orderwright.kernel.unit import UnitOfWork
 
+G = TypeVar("G")
+
 Handler = Callable[[Sequence[Received[Any]], UnitOfWork], None]
-"""Handles events of one type, in the transaction of `uow`; raises to have them tried again."""
+"""Handles events, in the transaction of `uow`; raises to have them tried again."""
 
 
 class Raw(Protocol):
@@ -59,26 +61,28 @@ class Handlers:
             return 0
         accepted = inbox.accept(uow.connection, [received.message for received in batch], uow.now)
         fresh = {id(message) for message in accepted}
-        for topic, run in in_runs([received for received in batch if id(received.message) in fresh]):
-            self._handlers[topic](run, uow)
+        to_do = [received for received in batch if id(received.message) in fresh]
+        # Topics that share a handler are handed to it together: what it loads and writes, it then does once.
+        for handler, run in in_runs(to_do, self._handlers.__getitem__):
+            handler(run, uow)
             for received in run:
                 uow.tell(received.message.key)
         return len(fresh)
 
 
-def in_runs(batch: Sequence[Received[Any]]) -> list[tuple[str, list[Received[Any]]]]:
-    """Group a batch by topic into as few runs as possible without changing the order of any key's messages."""
-    runs: list[tuple[str, list[Received[Any]]]] = []
+def in_runs(batch: Sequence[Received[Any]], group_of: Callable[[str], G]) -> list[tuple[G, list[Received[Any]]]]:
+    """Group a batch by what its topics belong to, into as few runs as keep the order of every key's messages."""
+    runs: list[tuple[G, list[Received[Any]]]] = []
     last_run_of_key: dict[str, int] = {}
     for received in batch:
         message = received.message
-        start = last_run_of_key.get(message.key, 0)
+        start, group = last_run_of_key.get(message.key, 0), group_of(message.topic)
         for index in range(start, len(runs)):
-            if runs[index][0] == message.topic:
+            if runs[index][0] == group:
                 break
         else:
             index = len(runs)
-            runs.append((message.topic, []))
+            runs.append((group, []))
         runs[index][1].append(received)
         last_run_of_key[message.key] = index
     return runs

@@ -26,12 +26,6 @@ from orderwright.services.order.settings import OrderSettings
 def handlers(saga: OrderSaga, settings: OrderSettings) -> dict[type[Event], Handler]:
     """Everything that the order service consumes, and what it does with it."""
 
-    def heard(translate: Callable[[Any], Heard]) -> Handler:
-        def on_events(events: Sequence[Received[Any]], uow: UnitOfWork) -> None:
-            saga.hear(uow, [translate(received.event) for received in events])
-
-        return on_events
-
     def on_cart_checked_out(events: Sequence[Received[CartCheckedOut]], uow: UnitOfWork) -> None:
         patience = timedelta(seconds=settings.unknown_price_patience_s)
         place_checked_out_carts(saga, events, uow, patience)
@@ -40,23 +34,13 @@ def handlers(saga: OrderSaga, settings: OrderSettings) -> dict[type[Event], Hand
         said = [(r.event.product_id, r.message.time, *_price_in(r.event)) for r in events]
         actions.learn_prices(uow, said, saga.currency)
 
+    def on_facts(events: Sequence[Received[Any]], uow: UnitOfWork) -> None:
+        saga.hear(uow, [_FACTS[type(received.event)](received.event) for received in events])
+
     return {
-        StockReserved: heard(lambda e: Heard(e.order_id, Fact(FactType.STOCK_RESERVED, _items(e)), StockReserved)),
-        StockReservationFailed: heard(_stock_refused),
-        StockDeducted: heard(lambda e: Heard(e.order_id, Fact(FactType.STOCK_DEDUCTED, _items(e)), StockDeducted)),
-        StockReleased: heard(lambda e: Heard(e.order_id, Fact(FactType.STOCK_RELEASED, _items(e)), StockReleased)),
-        PaymentInitiated: heard(
-            lambda e: Heard(e.order_id, Fact(FactType.PAYMENT_INITIATED, {"payment_id": e.payment_id}))
-        ),
-        PaymentCompleted: heard(
-            lambda e: Heard(
-                e.order_id, Fact(FactType.PAYMENT_COMPLETED, {"payment_id": e.payment_id}), PaymentCompleted
-            )
-        ),
-        PaymentFailed: heard(_payment_failed),
+        # One handler for them all, so that a batch loads and writes each of its orders once.
+        **dict.fromkeys(_FACTS, on_facts),
         PaymentRefunded: lambda events, uow: on_payment_refunded(saga, events, uow),
-        OrderShipped: heard(_shipped),
-        OrderDelivered: heard(lambda e: Heard(e.order_id, Fact(FactType.DELIVERED, {}))),
         CartCheckedOut: on_cart_checked_out,
         ProductCreated: on_product_said,
         ProductUpdated: on_product_said,
@@ -133,3 +117,19 @@ def _payment_failed(event: PaymentFailed) -> Heard:
 def _shipped(event: OrderShipped) -> Heard:
     fact = Fact(FactType.SHIPPED, {"carrier": event.carrier, "tracking_number": event.tracking_number})
     return Heard(event.order_id, fact)
+
+
+_FACTS: dict[type[Event], Callable[[Any], Heard]] = {
+    StockReserved: lambda e: Heard(e.order_id, Fact(FactType.STOCK_RESERVED, _items(e)), StockReserved),
+    StockReservationFailed: _stock_refused,
+    StockDeducted: lambda e: Heard(e.order_id, Fact(FactType.STOCK_DEDUCTED, _items(e)), StockDeducted),
+    StockReleased: lambda e: Heard(e.order_id, Fact(FactType.STOCK_RELEASED, _items(e)), StockReleased),
+    PaymentInitiated: lambda e: Heard(e.order_id, Fact(FactType.PAYMENT_INITIATED, {"payment_id": e.payment_id})),
+    PaymentCompleted: lambda e: Heard(
+        e.order_id, Fact(FactType.PAYMENT_COMPLETED, {"payment_id": e.payment_id}), PaymentCompleted
+    ),
+    PaymentFailed: _payment_failed,
+    OrderShipped: _shipped,
+    OrderDelivered: lambda e: Heard(e.order_id, Fact(FactType.DELIVERED, {})),
+}
+"""What each message says of an order."""
