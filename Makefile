@@ -27,7 +27,7 @@ endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo backends backends-stop test simulate ablations check fmt setup lock clean
+.PHONY: help run demo backends backends-stop test simulate ablations bench check fmt setup lock clean
 
 help: ## List what can be done
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-15s%s\n", $$1, $$2 }'
@@ -52,6 +52,9 @@ simulate: $(TESTABLE) ## Live through SEEDS=1000 seeded runs with everything goi
 
 ablations: $(TESTABLE) ## Take each safeguard away in turn, and see how many seeds it takes to miss it
 	@$(BIN)/python -m tests.simulation --ablations $(ARGS)
+
+bench: $(TESTABLE) ## Measure complete orders a second beside pgbench's line (ARGS="--shapes postgres+redis")
+	@$(BIN)/python -m bench $(ARGS)
 
 check: $(TESTABLE) ## Check format, lint, types and imports
 	@$(BIN)/ruff format --check $(CODE)
