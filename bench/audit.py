@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -77,7 +78,7 @@ async def _make(url: str, count: int) -> None:
         for number in numbers:
             sold[number % SKUS] += 1
         orders = [_order(ids, number) for number in numbers]
-        await databases["order"].write(lambda c, orders=orders: _enter_orders(c, ids, orders))
+        await databases["order"].write(partial(_enter_orders, ids=ids, orders=orders))
         for service, rows in _elsewhere(ids, [order for order, _ in orders]).items():
             await _insert(databases[service], rows)
     for service, rows in _goods(sold).items():

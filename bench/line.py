@@ -17,6 +17,7 @@ from pathlib import Path
 import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.engine import Dialect
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from orderwright.services import SERVICES
@@ -207,9 +208,9 @@ class Line:
             for table in metadata.sorted_tables:
                 table.to_metadata(copy, schema=service)
             for table in copy.sorted_tables:
-                await connection.execute(str(CreateTable(table).compile(dialect=postgresql.dialect())))
+                await connection.execute(_words(CreateTable(table)))
                 for index in table.indexes:
-                    await connection.execute(str(CreateIndex(index).compile(dialect=postgresql.dialect())))
+                    await connection.execute(_words(CreateIndex(index)))
         await self._stand(connection)
         await connection.close()
 
@@ -258,6 +259,11 @@ class Line:
         if done.returncode or found is None:
             raise RuntimeError(f"pgbench failed:\n{done.stdout[-1000:]}{done.stderr[-2000:]}")
         return float(found.group(1))
+
+
+def _words(statement: CreateTable | CreateIndex) -> str:
+    dialect: Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    return str(statement.compile(dialect=dialect))
 
 
 def _keys(table: sa.Table) -> set[str]:

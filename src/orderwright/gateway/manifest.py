@@ -58,6 +58,7 @@ class Gateway:
             max_body_bytes=platform.max_body_bytes,
             # The services' own limit comes first, twice where a request is repeated; this one is for slow clients.
             timeout_s=2 * self._settings.upstream_timeout_s + 5,
+            max_at_once=platform.max_requests_at_once,
         )
         self.app: ASGIApp = FinalHeaders(edge)
 

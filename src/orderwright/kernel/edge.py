@@ -1,7 +1,8 @@
 """The outermost layer of every HTTP server: ids, limits, time, and the one line of log for each request.
 
-Invariants: every answer carries X-Request-Id; a body over the limit is refused before it is kept; a request that takes
-too long is answered with 503; an unforeseen error is answered with a problem document that tells nothing of the inside.
+Invariants: every answer carries X-Request-Id; a body over the limit is refused before it is kept; more requests than
+can be answered in time are refused at once; a request that takes too long is answered with 503; an unforeseen error is
+answered with a problem document that tells nothing of the inside.
 """
 
 import asyncio
@@ -39,6 +40,7 @@ class Edge:
         metrics: Metrics,
         max_body_bytes: int,
         timeout_s: float,
+        max_at_once: int = 256,
     ) -> None:
         self._app = app
         self._service = service
@@ -47,6 +49,8 @@ class Edge:
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
         self._timeout_s = timeout_s
+        self._max_at_once = max_at_once
+        self._running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -63,17 +67,24 @@ class Edge:
         )
         exchange = _Exchange(send, request.request_id)
         started_s = self._clock.monotonic_s()
+        counts = scope["path"] not in QUIET and not scope["path"].endswith(UNTIMED)
+        too_many = counts and self._running >= self._max_at_once
+        self._running += counts
         try:
-            await self._answer(scope, _limited(receive, headers, self._max_body_bytes), exchange)
+            await self._answer(scope, _limited(receive, headers, self._max_body_bytes), exchange, too_many=too_many)
         finally:
+            self._running -= counts
             self._report(scope, exchange.status, self._clock.monotonic_s() - started_s)
             # Not unbound: in one process the gateway's own binding is around this one.
             structlog.contextvars.reset_contextvars(**bound)
             context.current.reset(token)
 
-    async def _answer(self, scope: Scope, receive: Receive, exchange: "_Exchange") -> None:
+    async def _answer(self, scope: Scope, receive: Receive, exchange: "_Exchange", *, too_many: bool) -> None:
         timeout_s = None if scope["path"].endswith(UNTIMED) else self._timeout_s
         try:
+            if too_many:
+                # Refused at once, so that those who were let in are answered in time and the rate does not collapse.
+                raise Unavailable("Too many requests are being answered at this moment", retry_after_s=1)
             if "\x00" in scope["path"]:
                 raise NotFound("There is no such address")
             async with asyncio.timeout(timeout_s):

@@ -97,6 +97,7 @@ class Runtime:
             metrics=self._metrics,
             max_body_bytes=self._platform.max_body_bytes,
             timeout_s=self._platform.request_timeout_s,
+            max_at_once=self._platform.max_requests_at_once,
         )
 
     async def migrate(self) -> None:
