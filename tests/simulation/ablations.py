@@ -161,17 +161,17 @@ _RESERVE_ANYWAY = sa.update(stock).where(_KEY).values(reserved=stock.c.reserved 
 def _without_constraints() -> AbstractContextManager[Any]:
     original = Disk.set_back
 
-    def set_back(self: Disk, image: bytes) -> None:
-        original(self, image)
+    def set_back(self: Disk) -> None:
+        original(self)
         self.driver.execute("PRAGMA ignore_check_constraints = ON")
 
     @contextmanager
     def removed() -> Iterator[None]:
         disks: list[Disk] = []
 
-        def noted(self: Disk, image: bytes) -> None:
+        def noted(self: Disk) -> None:
             disks.append(self)
-            set_back(self, image)
+            set_back(self)
 
         with patch.object(Disk, "set_back", noted):
             yield

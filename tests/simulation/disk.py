@@ -6,6 +6,7 @@ nothing any more.
 """
 
 import asyncio
+import sqlite3
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -39,16 +40,17 @@ class Disk:
         self.connection = engine.connect()
         driver: Any = self.connection.connection.driver_connection
         self.driver = driver
+        self._kept = sqlite3.connect(":memory:")
 
-    def image(self) -> bytes:
-        """All that is on it."""
-        image: bytes = self.driver.serialize()
-        return image
+    def keep(self) -> None:
+        """What is on it now is what it will be set back to."""
+        self.driver.backup(self._kept)
 
-    def set_back(self, image: bytes) -> None:
-        """Have it contain this and nothing else."""
+    def set_back(self) -> None:
+        """Have it contain what was kept and nothing else."""
         self.at_statement = None
-        self.driver.deserialize(image)
+        # Not `deserialize`: a statement on `json_each` that was prepared before it kills the process (SQLite 3.40).
+        self._kept.backup(self.driver)
 
     def rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """What a plain SQL query finds, outside of every process."""

@@ -42,7 +42,6 @@ class Stage:
 
     manifests: dict[str, Manifest]
     disks: dict[str, Disk]
-    images: dict[str, bytes] = field(default_factory=dict)
     doors: dict[str, FastAPI] = field(default_factory=dict)
     platform: PlatformSettings = field(default_factory=lambda: PlatformSettings(data_dir=Path("/nowhere")))
     metrics: Metrics = field(default_factory=Metrics)
@@ -53,12 +52,13 @@ class Stage:
         self.runs += 1
         if self.runs % COLLECT_EVERY == 0:
             gc.collect()
-        for name, disk in self.disks.items():
-            disk.set_back(self.images[name])
+        for disk in self.disks.values():
+            disk.set_back()
 
     def keep(self) -> None:
         """What the databases hold now is what every seed begins with."""
-        self.images = {name: disk.image() for name, disk in self.disks.items()}
+        for disk in self.disks.values():
+            disk.keep()
         gc.collect()
         gc.freeze()
 
