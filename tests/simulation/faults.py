@@ -71,7 +71,7 @@ class Plan:
     durable: bool
     """Whether the broker keeps messages when everything crashes."""
     thorough: bool
-    """Whether jobs run also where a look shows that there is no work (see `idling`)."""
+    """Whether everything is done also where a look shows that there is no work (see `idling`)."""
 
     def without(self, kind: str) -> "Plan":
         """The same with one kind of fault less."""
@@ -94,7 +94,7 @@ def draw_plan(seed: int) -> Plan:
         replicas=dict.fromkeys(twice, 2),
         exclusive=exclusive,
         durable=dice.random() < 0.7,
-        thorough=dice.random() < 0.125,
+        thorough=dice.random() < 1 / 16,
     )
 
 

@@ -23,6 +23,7 @@ from orderwright.kernel.runtime import Runtime
 from orderwright.kernel.settings import PlatformSettings
 from orderwright.kernel.unit import UnitOfWork
 from tests.simulation.faults import Faults
+from tests.simulation.idling import Idling
 from tests.simulation.loop import OWNER, SimLoop
 from tests.simulation.probes import handled
 from tests.simulation.trace import Trace
@@ -193,13 +194,15 @@ class SimRuntime(Runtime):
         *args: Any,
         doors: dict[str, FastAPI],
         place: str,
-        only_with_work: Callable[[Iterator[Job]], Iterator[Job]] | None,
+        idling: Idling | None,
         **kwargs: Any,
     ) -> None:
         self._doors = doors
         self._place = place
-        self._only_with_work = only_with_work
+        self._idling = idling
         super().__init__(*args, **kwargs)
+        if idling is not None:
+            idling.look_first(self.relay)
         self._handled_notes: WeakKeyDictionary[UnitOfWork, list[str]] = WeakKeyDictionary()
         handlers = self.consumer.handlers._handlers
         for topic, handler in handlers.items():
@@ -219,7 +222,7 @@ class SimRuntime(Runtime):
 
     def _jobs_here(self) -> Iterator[Job]:
         jobs = super()._jobs_here()
-        return jobs if self._only_with_work is None else self._only_with_work(jobs)
+        return jobs if self._idling is None else self._idling.only_with_work(jobs)
 
     def _make_api(self, peers: Peers, platform: PlatformSettings) -> FastAPI:
         if self._place not in self._doors:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Coroutine
 from contextvars import copy_context
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from orderwright.contracts import audience
@@ -22,7 +21,7 @@ from tests.simulation.chaos import unleash
 from tests.simulation.disk import SimDatabase
 from tests.simulation.faults import Faults, Plan
 from tests.simulation.hosts import Host, Process, SimClock, SimRuntime
-from tests.simulation.idling import only_with_work
+from tests.simulation.idling import Idling
 from tests.simulation.loop import SimLoop, StuckError
 from tests.simulation.network import Network, PeerDoor
 from tests.simulation.outside import OUTSIDE, Outside, Post, Provider
@@ -131,7 +130,8 @@ class World:
         self.loop.close()
 
     def _assemble(self, process: Process) -> Runtime:
-        stage, service = self.stage, process.host.service
+        stage, service, thorough = self.stage, process.host.service, self.plan.thorough
+        disk = stage.disks[service]
         peers = Peers(lambda peer: PeerDoor(self.network, peer), process.clock, self.ids)
 
         async def service_token() -> str:
@@ -141,7 +141,9 @@ class World:
         return SimRuntime(
             stage.manifests[service],
             service,
-            database=SimDatabase(stage.disks[service], process, self.faults, self.trace, exclusive=self.plan.exclusive),
+            database=SimDatabase(
+                disk, process, self.faults, self.trace, exclusive=self.plan.exclusive, up_to_date=not thorough
+            ),
             broker=BrokerDoor(self.broker, process),
             peers=peers,
             platform=stage.platform,
@@ -150,9 +152,7 @@ class World:
             metrics=stage.metrics,
             doors=stage.doors,
             place=process.host.name,
-            only_with_work=None
-            if self.plan.thorough
-            else partial(only_with_work, disk=stage.disks[service], clock=process.clock),
+            idling=None if thorough else Idling(disk.driver, process.clock),
         )
 
 
