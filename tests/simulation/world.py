@@ -114,6 +114,8 @@ class World:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             left = laws.unfinished(self.stage.disks)
+            if "handler fails" in self.plan.rates:
+                left += laws.dead(self.stage.disks)
             if not self.broker.empty:
                 left.append("the broker has messages")
             if not left or self.loop.time() > deadline_s:
@@ -152,6 +154,8 @@ class World:
             metrics=stage.metrics,
             doors=stage.doors,
             place=process.host.name,
+            faults=self.faults,
+            rows=disk.rows,
             idling=None if thorough else Idling(disk.driver, process.clock),
         )
 
@@ -166,12 +170,15 @@ def run(plan: Plan, stage: Stage) -> Verdict:
         await world.begin()
         world.faults.on = True
         busy = [asyncio.create_task(work) for work in _people(world)]
+        mender = Person(world.town, "mender", "staff", random.Random(f"mender {plan.seed}"))
+        mending = asyncio.create_task(staff.mend(mender, stage.disks))
         chaos = asyncio.create_task(unleash(world.hosts, world.broker, world.faults, world.trace))
         await asyncio.sleep(plan.chaos_s)
         chaos.cancel()
         await world.heal()
         await asyncio.gather(*busy)
         left.extend(await world.rest())
+        mending.cancel()
 
     world.run(story())
     breaches = [f"rest: {what}" for what in left] or laws.judge(stage.disks, world.journal, world.post, world.trace)
