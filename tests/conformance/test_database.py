@@ -232,6 +232,23 @@ async def test_what_is_no_id_is_nobodys(database: Database) -> None:
     assert await database.read(lambda connection: connection.execute(query).all()) == []
 
 
+@pytest.mark.parametrize("also", [sa.true(), things.c.stock > 0])
+async def test_a_list_of_ids_is_looked_up_in_the_index(tmp_path: Path, also: sa.ColumnElement[bool]) -> None:
+    with fresh_databases("sqlite", tmp_path) as url:
+        database = open_database(url, "order")
+        await database.create()
+        await database.write(metadata.create_all)
+        where = sa.and_(rows.one_of(things.c.name, ["a", "b"]), also)
+
+        def steps(connection: sa.Connection) -> list[str]:
+            asked = sa.delete(things).where(where).compile(connection)
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked}", ('["a"]', 0)[: len(asked.params)])
+            return [row.detail for row in plan]
+
+        assert (await database.read(steps))[0].startswith("SEARCH things USING INDEX")
+        await database.close()
+
+
 async def test_making_it_again_changes_nothing(url: str, database: Database, other: Database) -> None:
     await database.write(lambda connection: add(connection, "a"))
     await asyncio.gather(database.create(), other.create())

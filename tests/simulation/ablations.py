@@ -19,13 +19,13 @@ import sqlalchemy as sa
 
 from orderwright.kernel import saga
 from orderwright.kernel.consumer import Consumer
+from orderwright.kernel.deadletters.states import DEAD, DISCARDED, HANDLED, RETRYING
 from orderwright.kernel.idempotency import Fresh
 from orderwright.kernel.relay import Relay
 from orderwright.kernel.saga import Decision, SagaState, SagaStatus, Step
 from orderwright.kernel.unit import UnitOfWork
 from orderwright.services.inventory.domain import Levels, Reservation, ReservationStatus
 from orderwright.services.inventory.store import holdings, levels, moving
-from orderwright.services.inventory.tables import stock
 from orderwright.services.notification import store as notices
 from orderwright.services.order.domain import Order
 from orderwright.services.order.sagas import OrderSaga
@@ -153,25 +153,23 @@ def _stale_plans() -> AbstractContextManager[Any]:
 
 
 _available = levels.available
-_KEY = (stock.c.product_id == sa.bindparam("p")) & (stock.c.warehouse_id == sa.bindparam("w"))
-_N = sa.bindparam("n", type_=sa.BigInteger)
-_RESERVE_ANYWAY = sa.update(stock).where(_KEY).values(reserved=stock.c.reserved + _N)
+_RESERVE_ANYWAY = replace(moving.RESERVE, where="true")
 
 
 def _without_constraints() -> AbstractContextManager[Any]:
     original = Disk.set_back
 
-    def set_back(self: Disk, image: bytes) -> None:
-        original(self, image)
+    def set_back(self: Disk) -> None:
+        original(self)
         self.driver.execute("PRAGMA ignore_check_constraints = ON")
 
     @contextmanager
     def removed() -> Iterator[None]:
         disks: list[Disk] = []
 
-        def noted(self: Disk, image: bytes) -> None:
+        def noted(self: Disk) -> None:
             disks.append(self)
-            set_back(self, image)
+            set_back(self)
 
         with patch.object(Disk, "set_back", noted):
             yield
@@ -218,6 +216,10 @@ def _set_terms_of_whoever_asks(uow: UnitOfWork, order_id: str, _holder: str, amo
     return changed
 
 
+async def _do_nothing(*_: Any) -> None:
+    """Awaited instead of what was to be done."""
+
+
 async def _sweep_nothing(self: Relay) -> None:
     self.problem = None
 
@@ -236,6 +238,15 @@ ABLATIONS: Mapping[str, Removed] = {
     "acknowledge after commit": _replaced(("orderwright.kernel.consumer.Consumer.run_forever", _acknowledge_first)),
     "Idempotency-Key claims": _replaced(("orderwright.kernel.idempotency.claim", _no_claims)),
     "stored answers wait for their lease": _replaced(("orderwright.kernel.idempotency.LEASE", timedelta(0))),
+    "claims remember what the work came to": _replaced(("orderwright.kernel.idempotency.remember", _nothing)),
+    "answers are kept": _replaced(("orderwright.kernel.batching.Intake.store", _do_nothing)),
+    "relay: sends before it ends": _replaced(("orderwright.kernel.relay.Relay.drain", _do_nothing)),
+    "kept messages: tried again": _replaced(("orderwright.kernel.retries.Retries.run_due", _do_nothing)),
+    "kept messages: followers wait": _replaced(("orderwright.kernel.deadletters.lines.any_held", _nothing)),
+    "kept messages: followers go on": _replaced(("orderwright.kernel.deadletters.lines.settle", _nothing)),
+    "kept messages: replayed once": _replaced(
+        ("orderwright.kernel.deadletters.desk.REPLAYABLE", (RETRYING, DEAD, DISCARDED, HANDLED))
+    ),
     "saga: late steps are undone": _replaced(("orderwright.kernel.saga._complete", _go_on_whatever_happened)),
     "saga: late steps are heard": _replaced(("orderwright.kernel.saga._complete", _forget_late_steps)),
     "saga: undo is asked again": lambda: patch.object(OrderSaga, "_undo_again", _never_ask_again),
@@ -264,6 +275,9 @@ COMBINATIONS: Sequence[tuple[str, ...]] = (
     ("outbox in the transaction", "saga: undo is asked again"),
 )
 REDUNDANT: Mapping[str, str] = {
+    "answers are kept": "a repetition goes on from what the work came to, once the lease is over",
+    "relay: sends before it ends": "the leases end, and another process sends it",
+    "kept messages: replayed once": "the inbox knows the message",
     "saga: late steps are heard": "payment gives late money back by itself",
     "charge: late money goes back": "the saga hears of it and asks for the undo again",
     "charge: the provider is asked first": "charging again under the same key finds out as well",

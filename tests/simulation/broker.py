@@ -19,6 +19,8 @@ from tests.simulation.loop import SimLoop
 from tests.simulation.trace import Trace
 
 MOST_AT_ONCE = 100
+ON_THE_WAY_S = (0.0, 0.0, 0.002, 0.02)
+"""How long a message may take when nothing is wrong: less than a request, or more."""
 
 
 @dataclass(slots=True, eq=False)
@@ -49,6 +51,8 @@ class Group:
     def __init__(self) -> None:
         self.waiting: list[Letter] = []
         self.filled = asyncio.Event()
+        self.latest_s = 0.0
+        """When the last letter that came in its turn arrives: later ones do not overtake it by being quick."""
 
     def put(self, letter: Letter) -> None:
         self.waiting.append(letter)
@@ -99,20 +103,23 @@ class SimBroker:
         for group in self._listeners.get(message.topic, ()):
             receipt.open += 1
             headers = message.headers()
-            group.put(self.letter(Delivery(message.topic, message.key, headers, message.body, receipt)))
+            way_s = self.faults.dice("way").choice(ON_THE_WAY_S)
+            group.latest_s = max(group.latest_s, self.loop.time() + way_s)
+            first = Delivery(message.topic, message.key, headers, message.body, receipt)
+            group.put(self.letter(first, at_s=group.latest_s))
             if self.faults.strikes("message twice"):
                 self.trace.reach("fault: message twice")
                 group.put(self.letter(Delivery(message.topic, message.key, headers, message.body, None)))
         return receipt
 
-    def letter(self, delivery: Delivery) -> Letter:
-        """A delivery on its way, perhaps a slow one."""
+    def letter(self, delivery: Delivery, *, at_s: float = 0.0) -> Letter:
+        """A delivery that arrives now or at `at_s`, perhaps much later."""
         late_s = 0.0
         if self.faults.strikes("message late"):
             late_s = self.faults.dice("message late").expovariate(0.2)
             self.trace.reach("fault: message late")
         self._numbers += 1
-        return Letter(self._numbers, self.loop.time() + late_s, delivery)
+        return Letter(self._numbers, max(self.loop.time(), at_s) + late_s, delivery)
 
 
 class SimSubscription:

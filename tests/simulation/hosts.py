@@ -7,6 +7,7 @@ memory is gone; its successor begins as production does (`migrate`, `join`, `sta
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import Context, copy_context
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 from weakref import WeakKeyDictionary
@@ -14,17 +15,20 @@ from weakref import WeakKeyDictionary
 from fastapi import FastAPI
 
 from orderwright.kernel.auth import Caller
+from orderwright.kernel.deadletters.desk import DeadLetterDesk
 from orderwright.kernel.errors import BrokerUnavailable, DatabaseUnavailable
 from orderwright.kernel.handling import Handler
 from orderwright.kernel.jobs import Job
 from orderwright.kernel.messages import Received
 from orderwright.kernel.peers import Peers
+from orderwright.kernel.retry import RETRY_MESSAGES
 from orderwright.kernel.runtime import Runtime
 from orderwright.kernel.settings import PlatformSettings
 from orderwright.kernel.unit import UnitOfWork
 from tests.simulation.faults import Faults
+from tests.simulation.idling import Idling
 from tests.simulation.loop import OWNER, SimLoop
-from tests.simulation.probes import handled
+from tests.simulation.probes import Rows, handled, overtaken, reach
 from tests.simulation.trace import Trace
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -193,25 +197,47 @@ class SimRuntime(Runtime):
         *args: Any,
         doors: dict[str, FastAPI],
         place: str,
-        only_with_work: Callable[[Iterator[Job]], Iterator[Job]] | None,
+        idling: Idling | None,
+        faults: Faults,
+        rows: Rows,
         **kwargs: Any,
     ) -> None:
         self._doors = doors
         self._place = place
-        self._only_with_work = only_with_work
+        self._idling = idling
+        self._faults = faults
+        self._rows = rows
+        self._fails_until_s: dict[str, float] = {}
         super().__init__(*args, **kwargs)
+        if idling is not None:
+            idling.look_first(self.relay)
         self._handled_notes: WeakKeyDictionary[UnitOfWork, list[str]] = WeakKeyDictionary()
         handlers = self.consumer.handlers._handlers
         for topic, handler in handlers.items():
             handlers[topic] = self._noting(handler)
         self.units.after_commit.append(self._tell_handled)
+        if "handler fails" in faults.plan.rates:
+            # Dead letters within the run, instead of after ten minutes.
+            self.consumer.retries._backoff = replace(RETRY_MESSAGES, attempts=3)
 
     def _noting(self, handler: Handler) -> Handler:
         def noted(events: Sequence[Received[Any]], uow: UnitOfWork) -> None:
             handler(events, uow)
+            self._perhaps_fail(events[0].message.topic)
+            if self._rows("SELECT 1 FROM kept_messages LIMIT 1"):
+                overtaken(self.service.name, self._rows, self.consumer.handlers, events)
             self._handled_notes.setdefault(uow, []).extend(f"{one.message.topic} {one.message.id}" for one in events)
 
         return noted
+
+    def _perhaps_fail(self, topic: str) -> None:
+        """As a mistake in a handler would have it, until it is put right."""
+        now_s = self._clock.monotonic_s()
+        if self._faults.strikes("handler fails"):
+            reach("fault: handler fails")
+            self._fails_until_s[topic] = now_s + self._faults.dice("handler fails").uniform(0, 10)
+        if self._faults.on and now_s < self._fails_until_s.get(topic, 0.0):
+            raise RuntimeError("A mistake in the handler")
 
     def _tell_handled(self, uow: UnitOfWork) -> None:
         for message in self._handled_notes.pop(uow, ()):
@@ -219,13 +245,14 @@ class SimRuntime(Runtime):
 
     def _jobs_here(self) -> Iterator[Job]:
         jobs = super()._jobs_here()
-        return jobs if self._only_with_work is None else self._only_with_work(jobs)
+        return jobs if self._idling is None else self._idling.only_with_work(jobs)
 
     def _make_api(self, peers: Peers, platform: PlatformSettings) -> FastAPI:
         if self._place not in self._doors:
             self._doors[self._place] = super()._make_api(peers, platform)
         api = self._doors[self._place]
         api.state.desk = self.service.desk
+        api.state.dead_letters = DeadLetterDesk(self.consumer.handlers, self.units)
         api.state.verifier = SimVerifier()
         api.state.platform = platform
         return api

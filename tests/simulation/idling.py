@@ -1,18 +1,22 @@
-"""Jobs that would find nothing are not run: most of what an idle platform does is to look for work in vain.
+"""What would find nothing is not run: most of what an idle platform does is to look for work in vain.
 
 Three quarters of a run's statements were such looks. Whether there is work is asked in one plain statement, which must
-find everything that the job itself would find. Invariant: a run with `thorough` set runs every job every time, so that
-a mistake here cannot hide one there; one run in eight is like that.
+find everything that the job or the relay itself would find. Invariant: a run with `thorough` set does everything every
+time, so that a mistake here cannot hide one there; one run in sixteen is like that.
 """
 
+import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from orderwright.kernel.clock import Clock
 from orderwright.kernel.jobs import Job
-from tests.simulation.disk import Disk
+from orderwright.kernel.relay import Relay
 
-NEVER = "SELECT 1 WHERE ?1 IS NULL"
+NEVER = ""
+UNSENT = "SELECT 1 FROM outbox WHERE lease_until <= ?1"
+EVERY_S = 3.0
 WORK: dict[str, str] = {
     "retry-messages": "SELECT 1 FROM kept_messages WHERE state = 'retrying'",
     # What they remove is 30 days old.
@@ -28,19 +32,46 @@ WORK: dict[str, str] = {
 }
 
 
-def only_with_work(jobs: Iterator[Job], disk: Disk, clock: Clock) -> Iterator[Job]:
-    """The same jobs, which look first."""
-    for job in jobs:
-        yield replace(job, run=_looks_first(job, WORK[job.name], disk, clock)) if job.name in WORK else job
+@dataclass(frozen=True, slots=True)
+class Idling:
+    """What one process does not do, because a look at its database shows that it would be in vain."""
+
+    driver: sqlite3.Connection
+    clock: Clock
+
+    def only_with_work(self, jobs: Iterator[Job]) -> Iterator[Job]:
+        """The same jobs, which look first, and less often than they might."""
+        for job in jobs:
+            run = self._looks_first(job, WORK[job.name]) if job.name in WORK else job.run
+            yield replace(job, run=run, every_s=max(job.every_s, EVERY_S))
+
+    def look_first(self, relay: Relay) -> None:
+        """Have `relay` sweep only what waits; while something is wrong with its broker it goes there every time."""
+        sweep, there_is_work = relay.sweep, self._look(UNSENT)
+
+        async def sweep_if_needed() -> None:
+            if relay.problem or there_is_work():
+                await sweep()
+
+        relay.sweep = sweep_if_needed  # type: ignore[method-assign]
+
+    def _looks_first(self, job: Job, query: str) -> Callable[[], Awaitable[bool]]:
+        there_is_work = self._look(query)
+
+        async def run() -> bool:
+            return await job.run() if there_is_work() else False
+
+        return run
+
+    def _look(self, query: str) -> Callable[[], bool]:
+        if query == NEVER:
+            return lambda: False
+        execute, clock, query = self.driver.execute, self.clock, f"{query} LIMIT 1"
+        if "?1" not in query:
+            return lambda: execute(query).fetchone() is not None
+        return lambda: execute(query, (_written(clock.now()),)).fetchone() is not None
 
 
-def _looks_first(job: Job, query: str, disk: Disk, clock: Clock) -> Callable[[], Awaitable[bool]]:
-    takes_time = "?1" in query
-
-    async def run() -> bool:
-        now = clock.now().strftime("%Y-%m-%d %H:%M:%S.%f")
-        if not disk.rows(query + " LIMIT 1", *([now] if takes_time else [])):
-            return False
-        return await job.run()
-
-    return run
+def _written(time: datetime) -> str:
+    """A time as the databases hold it."""
+    return time.isoformat(" ", "microseconds")[:26]

@@ -60,11 +60,16 @@ def unfinished(disks: Disks) -> list[str]:
             continue
         for what, query in (
             ("messages unsent", "SELECT COUNT(*) FROM outbox"),
-            ("messages kept", "SELECT COUNT(*) FROM kept_messages WHERE state = 'retrying'"),
+            ("messages kept", "SELECT COUNT(*) FROM kept_messages WHERE state IN ('retrying', 'parked')"),
         ):
             if count := disk.rows(query)[0][0]:
                 left.append(f"{service}: {count} {what}")
     return left
+
+
+def dead(disks: Disks) -> list[str]:
+    """Dead letters that somebody has still to see to."""
+    return list(_of_dead_letters(disks))
 
 
 def judge(disks: Disks, journal: Journal, post: Post, trace: Trace) -> list[str]:
@@ -84,6 +89,7 @@ def judge(disks: Disks, journal: Journal, post: Post, trace: Trace) -> list[str]
         *sorted(
             f"handled once: {service} handled {what} {n} times" for (service, what), n in trace.handled.items() if n > 1
         ),
+        *sorted(f"in line: {what}" for what in trace.overtaken),
         *sorted(f"errors: {what.removeprefix('alarm: ')}" for what in trace.reached if what.startswith("alarm: ")),
     ]
 

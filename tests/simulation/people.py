@@ -75,6 +75,8 @@ class Person:
         self.town = town
         self.name = name
         self.dice = dice
+        self.changes_goods = False
+        """Whether this person has begun to want other goods: a second wish would make it unclear which was last."""
         self._authorization = f"Bearer {name} {role}"
 
     async def once(self, service: str, method: str, path: str, body: Any = None, **more: str) -> Answer | None:
@@ -142,8 +144,8 @@ async def shop(me: Person) -> None:
     if order_id is None:
         return
     async with asyncio.TaskGroup() as later:
-        if me.dice.random() < 0.15:
-            later.create_task(change_goods(me, order_id))
+        if me.dice.random() < 0.15 and not me.changes_goods:
+            later.create_task(change_goods(me, order_id, me.dice.choice((0.1, 1.0, 5.0))))
         if me.dice.random() < 0.35:
             later.create_task(cancel(me, order_id))
         if me.dice.random() < 0.3:
@@ -191,6 +193,8 @@ async def pay(me: Person, order_id: str) -> None:
     clicks = me.dice.choice((1, 1, 2, 3))
     same_key = me.dice.random() < 0.5
     async with asyncio.TaskGroup() as hands:
+        if me.dice.random() < 0.25:
+            hands.create_task(change_goods(me, order_id, me.dice.choice((0.0, 0.001, 0.003, 0.01))))
         for click in range(clicks):
             hands.create_task(_pay_once(me, order_id, body, "pay" if same_key else f"pay-{click}"))
 
@@ -203,9 +207,10 @@ async def _pay_once(me: Person, order_id: str, body: Any, key: str) -> None:
         me.town.journal.note("declined", order_id)
 
 
-async def change_goods(me: Person, order_id: str) -> None:
-    """Want other goods."""
-    await asyncio.sleep(me.dice.choice((0.1, 1.0, 5.0)))
+async def change_goods(me: Person, order_id: str, after_s: float) -> None:
+    """Want other goods, perhaps while paying."""
+    me.changes_goods = True
+    await asyncio.sleep(after_s)
     items = me.some_goods()
     answer = await me.insist("order", "PUT", f"/orders/{order_id}", {"items": items})
     if answer is not None and answer.status == 200:

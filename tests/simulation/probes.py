@@ -6,7 +6,7 @@ Probes only look. Logs are counted too, and what no fault of ours can explain is
 
 import sys
 import traceback
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -17,12 +17,16 @@ import structlog
 from orderwright.kernel import idempotency, inbox, outbox, saga
 from orderwright.kernel.deadletters import kept
 from orderwright.kernel.errors import BrokerUnavailable, DatabaseUnavailable
+from orderwright.kernel.handling import Handlers
 from orderwright.kernel.idempotency import Answer, Resume
+from orderwright.kernel.messages import Received
 from orderwright.services.payment.actions import refunds
 from tests.simulation.trace import Trace
 
 TRACE: ContextVar[Trace | None] = ContextVar("simulated_trace", default=None)
 """Where the run that is at work is told."""
+Rows = Callable[..., Sequence[tuple[Any, ...]]]
+"""Answers a plain SQL query on a service's database."""
 ALARMS = frozenset({"unforeseen_error", "loop_failed", "job_failed", "provider_call_failed"})
 """Logs that only an outage may explain."""
 ERRORS = frozenset({"shipped_although_cancelled", "cancelled_although_shipped", "captured_another_amount"})
@@ -73,6 +77,18 @@ def handled(service: str, message: str) -> None:
     trace = TRACE.get()
     if trace is not None:
         trace.handled[service, message] += 1
+
+
+def overtaken(service: str, rows: Rows, handlers: Handlers, events: Sequence[Received[Any]]) -> None:
+    """Note who is being handled while an earlier message of their line is kept, and is not kept themselves."""
+    trace = TRACE.get()
+    for one in events:
+        key, about = one.message.key, handlers.about(one.message.topic)
+        kept = rows("SELECT event_id, state, holds FROM kept_messages WHERE key = ? AND about = ?", key, about)
+        if trace is None or one.message.id in {event_id for event_id, *_ in kept}:
+            continue
+        if any(holds and state in {"retrying", "dead"} for _, state, holds in kept):
+            trace.overtaken.append(f"{service} handled {one.message.topic} of {key} before what came earlier")
 
 
 @contextmanager

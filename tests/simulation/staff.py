@@ -1,10 +1,13 @@
 """Staff: they ship, deliver, refund a part or all, order amounts for customers, and take in a product meanwhile."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tests.simulation.disk import Disk
 from tests.simulation.people import NOVELTY, Person, cancel_now
+
+DEAD = "SELECT 1 FROM kept_messages WHERE state = 'dead' LIMIT 1"
 
 
 async def work_as_staff(me: Person, until_s: float) -> None:
@@ -44,15 +47,37 @@ async def ship(me: Person, order_id: str) -> None:
         path = f"/shipments/{shipment['id']}"
         async with asyncio.TaskGroup() as hands:
             leaving = hands.create_task(me.insist("shipping", "POST", f"{path}/ship", {"carrier": "DHL"}))
-            if me.dice.random() < 0.2:
+            if me.dice.random() < 0.4:
                 # Its customer calls at the very moment at which it leaves.
-                _ = hands.create_task(cancel_now(me, order_id))
+                _ = hands.create_task(_call_off(me, order_id, me.dice.choice((0.0, 0.001, 0.002, 0.005))))
         answer = leaving.result()
         if answer is not None and answer.status == 200:
             me.town.trace.reach("shipped")
             me.town.journal.note("shipped", order_id)
             if me.dice.random() < 0.5:
                 await me.insist("shipping", "POST", f"{path}/deliver")
+
+
+async def _call_off(me: Person, order_id: str, after_s: float) -> None:
+    await asyncio.sleep(after_s)
+    await cancel_now(me, order_id)
+
+
+async def mend(me: Person, disks: Mapping[str, Disk]) -> None:
+    """See to dead letters, as long as the world lasts: have them tried again, and click twice now and then."""
+    while True:
+        await asyncio.sleep(me.dice.uniform(1, 6))
+        for service in sorted(disks):
+            if service != "sandbox" and disks[service].rows(DEAD):
+                async with asyncio.TaskGroup() as hands:
+                    for _ in range(me.dice.choice((1, 1, 2))):
+                        hands.create_task(_replay(me, service))
+
+
+async def _replay(me: Person, service: str) -> None:
+    answer = await me.once(service, "POST", "/dead-letters/replay", {"all": True})
+    for result in answer.json["items"] if answer is not None and answer.status == 200 else []:
+        me.town.trace.reach(f"dead letter replayed: {result['outcome']}")
 
 
 async def refund(me: Person, order_id: str) -> None:

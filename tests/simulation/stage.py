@@ -5,22 +5,26 @@ longer than a seed knows nothing of it.
 """
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from unittest.mock import patch
 
 from fastapi import FastAPI
+from pydantic_settings import BaseSettings
 
+from orderwright.kernel.database import Database
 from orderwright.kernel.manifest import Manifest
+from orderwright.kernel.migrations import migrate
 from orderwright.kernel.settings import PlatformSettings
 from orderwright.kernel.telemetry import Metrics
 from orderwright.services import SERVICES
 from orderwright.services.payment.providers import PROVIDERS
 from tests.simulation import outside
-from tests.simulation.disk import Disk
+from tests.simulation.disk import Disk, SimDatabase
 from tests.simulation.probes import watching
 
 LEFT_OUT = frozenset({"identity"})
@@ -42,7 +46,6 @@ class Stage:
 
     manifests: dict[str, Manifest]
     disks: dict[str, Disk]
-    images: dict[str, bytes] = field(default_factory=dict)
     doors: dict[str, FastAPI] = field(default_factory=dict)
     platform: PlatformSettings = field(default_factory=lambda: PlatformSettings(data_dir=Path("/nowhere")))
     metrics: Metrics = field(default_factory=Metrics)
@@ -53,12 +56,13 @@ class Stage:
         self.runs += 1
         if self.runs % COLLECT_EVERY == 0:
             gc.collect()
-        for name, disk in self.disks.items():
-            disk.set_back(self.images[name])
+        for disk in self.disks.values():
+            disk.set_back()
 
     def keep(self) -> None:
         """What the databases hold now is what every seed begins with."""
-        self.images = {name: disk.image() for name, disk in self.disks.items()}
+        for disk in self.disks.values():
+            disk.keep()
         gc.collect()
         gc.freeze()
 
@@ -73,6 +77,23 @@ def make_stage() -> Stage:
     return Stage(manifests, {name: Disk(name) for name in (*manifests, "sandbox")})
 
 
+async def _migrate_once(database: Database, folder: Path) -> bool:
+    """What a starting process does with its database, without looking up what every seed begins with."""
+    if not (isinstance(database, SimDatabase) and database.up_to_date):
+        return await migrate(database, folder)
+    await database.write(lambda _: None)
+    return False
+
+
+def _settings_of_services() -> Iterator[tuple[str, Callable[[], BaseSettings]]]:
+    """Each service's settings by the name under which its manifest makes them, read once: they stay as they are."""
+    for path in SERVICES.values():
+        module = import_module(path.partition(":")[0])
+        for name, kind in vars(module).items():
+            if isinstance(kind, type) and issubclass(kind, BaseSettings):
+                yield f"{module.__name__}.{name}", cache(kind)
+
+
 @contextmanager
 def staged() -> Iterator[None]:
     """The world outside is the simulated one, settings are the simulation's, and logs are counted, not written."""
@@ -80,6 +101,9 @@ def staged() -> Iterator[None]:
         stack.enter_context(patch.dict("os.environ", ENVIRONMENT))
         stack.enter_context(patch.dict(PROVIDERS, {"sandbox": "tests.simulation.outside:open_line"}))
         stack.enter_context(patch("orderwright.services.notification.manifest.carriers", outside.ways_out))
+        stack.enter_context(patch("orderwright.kernel.runtime.migrate", _migrate_once))
+        for name, settings in list(_settings_of_services()):
+            stack.enter_context(patch(name, settings))
         stack.enter_context(watching())
         # Garbage is collected between seeds: when it happens by itself is nothing that a seed decides.
         gc.disable()

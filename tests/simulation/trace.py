@@ -17,6 +17,8 @@ class Trace:
         self.reached: Counter[str] = Counter()
         self.handled: Counter[tuple[str, str]] = Counter()
         """How often a service committed what it did with a message, where anybody lived to see it."""
+        self.overtaken: list[str] = []
+        """Messages that were handled although an earlier one of their line was kept."""
         self._time_s = time_s
 
     def say(self, who: str, what: str) -> None:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Coroutine
 from contextvars import copy_context
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from orderwright.contracts import audience
@@ -22,7 +21,7 @@ from tests.simulation.chaos import unleash
 from tests.simulation.disk import SimDatabase
 from tests.simulation.faults import Faults, Plan
 from tests.simulation.hosts import Host, Process, SimClock, SimRuntime
-from tests.simulation.idling import only_with_work
+from tests.simulation.idling import Idling
 from tests.simulation.loop import SimLoop, StuckError
 from tests.simulation.network import Network, PeerDoor
 from tests.simulation.outside import OUTSIDE, Outside, Post, Provider
@@ -115,6 +114,8 @@ class World:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             left = laws.unfinished(self.stage.disks)
+            if "handler fails" in self.plan.rates:
+                left += laws.dead(self.stage.disks)
             if not self.broker.empty:
                 left.append("the broker has messages")
             if not left or self.loop.time() > deadline_s:
@@ -131,7 +132,8 @@ class World:
         self.loop.close()
 
     def _assemble(self, process: Process) -> Runtime:
-        stage, service = self.stage, process.host.service
+        stage, service, thorough = self.stage, process.host.service, self.plan.thorough
+        disk = stage.disks[service]
         peers = Peers(lambda peer: PeerDoor(self.network, peer), process.clock, self.ids)
 
         async def service_token() -> str:
@@ -141,7 +143,9 @@ class World:
         return SimRuntime(
             stage.manifests[service],
             service,
-            database=SimDatabase(stage.disks[service], process, self.faults, self.trace, exclusive=self.plan.exclusive),
+            database=SimDatabase(
+                disk, process, self.faults, self.trace, exclusive=self.plan.exclusive, up_to_date=not thorough
+            ),
             broker=BrokerDoor(self.broker, process),
             peers=peers,
             platform=stage.platform,
@@ -150,9 +154,9 @@ class World:
             metrics=stage.metrics,
             doors=stage.doors,
             place=process.host.name,
-            only_with_work=None
-            if self.plan.thorough
-            else partial(only_with_work, disk=stage.disks[service], clock=process.clock),
+            faults=self.faults,
+            rows=disk.rows,
+            idling=None if thorough else Idling(disk.driver, process.clock),
         )
 
 
@@ -166,12 +170,15 @@ def run(plan: Plan, stage: Stage) -> Verdict:
         await world.begin()
         world.faults.on = True
         busy = [asyncio.create_task(work) for work in _people(world)]
+        mender = Person(world.town, "mender", "staff", random.Random(f"mender {plan.seed}"))
+        mending = asyncio.create_task(staff.mend(mender, stage.disks))
         chaos = asyncio.create_task(unleash(world.hosts, world.broker, world.faults, world.trace))
         await asyncio.sleep(plan.chaos_s)
         chaos.cancel()
         await world.heal()
         await asyncio.gather(*busy)
         left.extend(await world.rest())
+        mending.cancel()
 
     world.run(story())
     breaches = [f"rest: {what}" for what in left] or laws.judge(stage.disks, world.journal, world.post, world.trace)

@@ -143,6 +143,11 @@ class _OneOf(sa.ColumnElement[bool]):
     def _from_objects(self) -> Any:
         return self.column._from_objects
 
+    def self_group(self, against: Any = None) -> Any:  # noqa: ARG002 - as SQLAlchemy calls it
+        # As it stands. SQLAlchemy's own way for databases without booleans is `… IN (…) = 1`, for which SQLite reads
+        # the whole table: only a bare IN is looked up in an index.
+        return self
+
 
 @compiles(_OneOf, "postgresql")
 def _any_of(element: _OneOf, compiler: Any, **options: Any) -> str:
