@@ -52,6 +52,7 @@ def run(
     workers: int = 1,
     separate: bool = False,
     shared_ports: Annotated[bool, Parameter(show=False)] = False,
+    lifeline: Annotated[int | None, Parameter(show=False)] = None,
 ) -> None:
     """Run some of the services in this process (`all` for every one); the others are reached by their URLs.
 
@@ -78,7 +79,7 @@ def run(
     names, settings = list(PORTS) if services == ("all",) else list(services), PlatformSettings()
     plan = make_plan(names, settings, roles=roles_of(role), shares_ports=shared_ports)
     if workers == 1 and not separate:
-        _serve(run_until_stopped(plan, settings))
+        _serve(run_until_stopped(plan, settings, lifeline=lifeline))
     else:
         children = commands(names, role, workers=workers, separate=separate, broker_url=settings.broker_url)
         _serve(Supervisor(children, settings).run())

@@ -1,11 +1,12 @@
 """Several processes on one machine: copies of services, or each service in a process of its own.
 
 Invariants: a child that ends by itself is started again, ever more slowly while it keeps ending; a stop reaches every
-child, and this process outlives them all. Nothing is shared with the children but the environment: they meet at the
-broker, the databases and the ports.
+child, and this process outlives them all; if it is killed all the same, they notice and stop by themselves. Nothing is
+shared with the children but the environment: they meet at the broker, the databases and the ports.
 """
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -70,7 +71,14 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stop, loop)
-        await asyncio.gather(*(self._keep(child) for child in self._children))
+        # Children hold one end of a pipe. The other is held here only, so the kernel closes it with this process, in
+        # whatever way that ends.
+        lifeline, ours = os.pipe()
+        try:
+            await asyncio.gather(*(self._keep(child, lifeline) for child in self._children))
+        finally:
+            os.close(ours)
+            os.close(lifeline)
 
     def _stop(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._stopping.is_set():
@@ -87,12 +95,14 @@ class Supervisor:
             log.info("process_signalled", process=name, pid=process.pid, signal=number.name)
             process.send_signal(number)
 
-    async def _keep(self, child: Child) -> None:
+    async def _keep(self, child: Child, lifeline: int) -> None:
         failures = 0
         while not self._stopping.is_set():
             began_s = self._clock.monotonic_s()
             # A session of its own, so that Ctrl-C reaches it once, through here.
-            process = await asyncio.create_subprocess_exec(*child.command, start_new_session=True)
+            process = await asyncio.create_subprocess_exec(
+                *child.command, "--lifeline", str(lifeline), pass_fds=(lifeline,), start_new_session=True
+            )
             log.info("process_started", process=child.name, pid=process.pid)
             self._running[child.name] = process
             if self._stopping.is_set():

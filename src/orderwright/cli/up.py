@@ -1,11 +1,14 @@
 """Runs services in this process until it is told to stop.
 
 Invariant: SIGINT and SIGTERM stop it cleanly (no new work, finish, acknowledge, close); a second one stops it at once.
+The end of the process that started it, where that gave it a lifeline, stops it cleanly too.
 """
 
 import asyncio
+import os
 import signal
 
+import structlog
 from rich.console import Console
 
 from orderwright.audit.watch import watching
@@ -15,9 +18,13 @@ from orderwright.kernel.platform import GATEWAY, Plan, Platform
 from orderwright.kernel.settings import PlatformSettings
 from orderwright.kernel.telemetry import configure_logs
 
+log = structlog.get_logger(__name__)
 
-async def run_until_stopped(plan: Plan, settings: PlatformSettings, *, demo: bool = False) -> None:
-    """Run what `plan` says, and stop when a signal says so."""
+
+async def run_until_stopped(
+    plan: Plan, settings: PlatformSettings, *, demo: bool = False, lifeline: int | None = None
+) -> None:
+    """Run what `plan` says, and stop when a signal says so, or the end of the pipe whose descriptor `lifeline` is."""
     configure_logs(form=settings.log_format, level=settings.log_level)
     clock, console = SystemClock(), Console(highlight=False)
     began_s = clock.monotonic_s()
@@ -25,6 +32,8 @@ async def run_until_stopped(plan: Plan, settings: PlatformSettings, *, demo: boo
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, _on_signal, loop, number, stop)
+    if lifeline is not None:
+        loop.add_reader(lifeline, _on_lifeline, loop, lifeline, stop)
     platform = Platform(plan, settings)
     if demo:
         goods.check_loopback(platform)
@@ -42,6 +51,14 @@ def _on_signal(loop: asyncio.AbstractEventLoop, number: signal.Signals, stop: as
     stop.set()
     # The next one of its kind is not caught any more.
     loop.remove_signal_handler(number)
+
+
+def _on_lifeline(loop: asyncio.AbstractEventLoop, lifeline: int, stop: asyncio.Event) -> None:
+    # Nobody ever writes into it: it becomes readable when the last one who could is gone.
+    loop.remove_reader(lifeline)
+    os.close(lifeline)
+    log.warning("supervisor_gone")
+    stop.set()
 
 
 def _welcome(console: Console, platform: Platform, logins: dict[str, dict[str, str]] | None, took_s: float) -> None:

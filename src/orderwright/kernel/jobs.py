@@ -13,11 +13,13 @@ import structlog
 
 from orderwright.kernel.clock import Clock
 from orderwright.kernel.consumer import cancelled_quietly
+from orderwright.kernel.errors import BrokerUnavailable, DatabaseUnavailable
 from orderwright.kernel.ids import Ids
 
 log = structlog.get_logger(__name__)
 
 MAX_PAUSE_AFTER_FAILURE_S = 60.0
+PAUSE_IN_OUTAGE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,10 @@ async def beside(loop: Callable[[], Awaitable[None]], *, name: str) -> AsyncIter
 
 
 class JobRunner:
-    """Runs one job until it is cancelled; a job that fails is tried again, ever more slowly."""
+    """Runs one job until it is cancelled; a job that fails is tried again, ever more slowly.
+
+    A database or a broker that is away is waited for, at an even pace: what was due meanwhile is late already.
+    """
 
     def __init__(self, job: Job, clock: Clock, ids: Ids) -> None:
         self.job = job
@@ -67,6 +72,11 @@ class JobRunner:
     async def _run_once(self) -> bool:
         try:
             more = await self.job.run()
+        except (DatabaseUnavailable, BrokerUnavailable) as error:
+            # An outage, and no fault of the job's: when it is over, the work that waits is done at once.
+            log.warning("job_postponed", job=self.job.name, reason=str(error))
+            await self._clock.sleep(PAUSE_IN_OUTAGE_S)
+            return True
         except Exception:
             self.failures += 1
             log.exception("job_failed", job=self.job.name, failures=self.failures)

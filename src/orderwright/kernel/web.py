@@ -10,6 +10,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from fastapi import FastAPI, Header, Query, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, StringConstraints
+from starlette.requests import ClientDisconnect
 
 from orderwright.kernel import exactjson, idempotency, openapi
 from orderwright.kernel.auth import Caller
@@ -87,7 +88,7 @@ class ExactRoute(APIRoute):
 
 
 async def _read(request: Request, *, required: bool) -> Any:
-    body = await request.body()
+    body = await whole_body(request)
     encoding = request.headers.get("content-encoding", "identity")
     if encoding.lower() != "identity":
         raise UnsupportedMedia("Send the body as it is: no content encoding is read here")
@@ -101,6 +102,15 @@ async def _read(request: Request, *, required: bool) -> Any:
     if where is not None:
         raise Invalid("A text contains the character NUL", errors=[{"loc": ["body", *where], "msg": "contains NUL"}])
     return value
+
+
+async def whole_body(request: Request) -> bytes:
+    """All of a request's body. Malformed when its client went away before all of it had come."""
+    try:
+        return await request.body()
+    except ClientDisconnect:
+        # Nobody is left to read this. It keeps a client's end from being logged as a fault of ours.
+        raise Malformed("The connection broke off before all of the body had come") from None
 
 
 def claim_for(request: Request, caller: Caller, key: str | None) -> Claim | None:

@@ -1,6 +1,6 @@
 """The payment service's SQL. Money moves by conditional statements; payments are loaded locked and written together."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -34,6 +34,21 @@ def by_order(connection: sa.Connection, order_ids: Iterable[str], *, lock: bool 
     return {row.order_id: _payment(row) for row in rows}
 
 
+def by_order_or_new(
+    connection: sa.Connection, order_ids: Iterable[str], new: Callable[[str], Payment]
+) -> dict[str, Payment]:
+    """The payments of these orders, locked; `new` makes those that are not there yet.
+
+    What is not there cannot be locked. So it is made at once, and whoever comes second waits and finds it.
+    """
+    wanted = sorted(set(order_ids))
+    found = by_order(connection, wanted, lock=True)
+    made = {order_id: new(order_id) for order_id in wanted if order_id not in found}
+    added = insert_new(connection, payments, [_row(payment) for payment in made.values()], ["order_id"])
+    found |= {row.order_id: made.pop(row.order_id) for row in added}
+    return found | by_order(connection, made, lock=True) if made else found
+
+
 def by_id(connection: sa.Connection, ids: Iterable[str], *, lock: bool = False) -> dict[str, Payment]:
     """These payments."""
     query = sa.select(payments).where(one_of(payments.c.id, sorted(set(ids)))).order_by(payments.c.id)
@@ -43,8 +58,7 @@ def by_id(connection: sa.Connection, ids: Iterable[str], *, lock: bool = False) 
 
 def save(connection: sa.Connection, changed: Sequence[Payment]) -> None:
     """Write payments, new or locked by the caller, as they stand now."""
-    rows = [{**_members(payment), "status": payment.status.value} for payment in changed]
-    insert_updating(connection, payments, rows, ["order_id"], CHANGING)
+    insert_updating(connection, payments, [_row(payment) for payment in changed], ["order_id"], CHANGING)
 
 
 def claim_due_charges(connection: sa.Connection, now: datetime, *, limit: int, lease: timedelta) -> list[Payment]:
@@ -205,9 +219,9 @@ def note_webhook(
     return bool(insert_new(connection, webhook_events, [row], ["event_id"]))
 
 
-def _members(payment: Payment) -> dict[str, Any]:
+def _row(payment: Payment) -> dict[str, Any]:
     # `dataclasses.asdict` copies deeply, which was a seventh of the work of a busy payment service.
-    return {column.name: getattr(payment, column.name) for column in payments.c}
+    return {column.name: getattr(payment, column.name) for column in payments.c} | {"status": payment.status.value}
 
 
 def _payment(row: Any) -> Payment:

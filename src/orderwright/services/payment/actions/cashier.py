@@ -14,6 +14,7 @@ import structlog
 
 from orderwright.kernel.batching import Gathered
 from orderwright.kernel.clock import Clock
+from orderwright.kernel.errors import DatabaseUnavailable
 from orderwright.kernel.ids import Ids
 from orderwright.kernel.retry import RETRY_EFFECTS
 from orderwright.kernel.unit import Units
@@ -129,8 +130,10 @@ class Cashier:
                 await call()
 
         for result in await asyncio.gather(*(one(call) for call in work), return_exceptions=True):
-            if isinstance(result, BaseException):
-                # The lease of this one runs out and it is taken up again; its neighbours are done.
+            # The lease of one that failed runs out and it is taken up again; its neighbours are done.
+            if isinstance(result, DatabaseUnavailable):
+                log.warning("provider_call_not_recorded", reason=str(result))
+            elif isinstance(result, BaseException):
                 log.error("provider_call_failed", error=repr(result))
 
     async def _record(self, outcomes: Sequence[tuple[str, Outcome]]) -> Sequence[Payment]:

@@ -1,7 +1,8 @@
 """Take in what is heard of orders, in whatever order it is heard.
 
-Whichever message comes first makes the row; each of them adds what it knows. Invariants: PaymentInitiated is said once
-a payment; nothing is charged before the goods are set aside, and nothing after the order was cancelled.
+Whichever message comes first makes the row; each of them adds what it knows, also when several copies of the service
+hear of an order at the same moment. Invariants: PaymentInitiated is said once a payment; nothing is charged before the
+goods are set aside, and nothing after the order was cancelled.
 """
 
 from collections.abc import Sequence
@@ -104,23 +105,13 @@ class _Desk:
     def __init__(self, uow: UnitOfWork, order_ids: Sequence[str], provider: str) -> None:
         self._uow = uow
         self._provider = provider
-        self._payments = store.by_order(uow.connection, order_ids, lock=True)
+        self._payments = store.by_order_or_new(uow.connection, order_ids, self._new)
         self._methods = store.methods_for(uow.connection, order_ids)
         self._changed: set[str] = set()
 
     def payment(self, order_id: str) -> Payment:
-        """The order's payment; a new one when nothing was heard of the order before."""
-        found = self._payments.get(order_id)
-        if found is not None:
-            return found
-        return Payment(
-            id=self._uow.ids.new(),
-            order_id=order_id,
-            status=PaymentStatus.EXPECTED,
-            created_at=self._uow.now,
-            updated_at=self._uow.now,
-            provider=self._provider,
-        )
+        """The order's payment; one that is expected when nothing was heard of the order before."""
+        return self._payments[order_id]
 
     def put(self, payment: Payment) -> None:
         """Keep it, and begin to charge it if it can be."""
@@ -132,6 +123,16 @@ class _Desk:
             self._uow.wake("charge")
         self._payments[payment.order_id] = payment
         self._changed.add(payment.order_id)
+
+    def _new(self, order_id: str) -> Payment:
+        return Payment(
+            id=self._uow.ids.new(),
+            order_id=order_id,
+            status=PaymentStatus.EXPECTED,
+            created_at=self._uow.now,
+            updated_at=self._uow.now,
+            provider=self._provider,
+        )
 
     def save(self) -> None:
         store.save(self._uow.connection, [self._payments[order_id] for order_id in sorted(self._changed)])

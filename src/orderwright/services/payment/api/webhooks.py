@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 
 from orderwright.kernel.errors import NotFound
 from orderwright.kernel.unit import UnitOfWork
-from orderwright.kernel.web import View
+from orderwright.kernel.web import View, whole_body
 from orderwright.services.payment import store
 from orderwright.services.payment.api.desk import Desk
 from orderwright.services.payment.providers import WebhookEvent
@@ -31,7 +31,7 @@ class ReceivedView(View):
 async def receive_webhook(provider: str, request: Request, response: Response, desk: Desk) -> ReceivedView:
     if provider != desk.provider.name:
         raise NotFound(f"No provider {provider} is used here")
-    event = desk.provider.read_webhook(request.headers, await request.body())
+    event = desk.provider.read_webhook(request.headers, await whole_body(request))
     known = await desk.kit.units.run(lambda uow: _take_up(uow, provider, event))
     response.status_code = 200 if known else 202
     return ReceivedView(received=True)
