@@ -213,9 +213,9 @@ async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
 
 
 @asynccontextmanager
-async def open_shop(folder: Path) -> AsyncIterator[Shop]:
+async def open_shop(folder: Path, broker_url: str = "memory://") -> AsyncIterator[Shop]:
     """The platform in this process, running on free ports with its data in `folder`."""
-    settings = PlatformSettings(data_dir=folder, stop_timeout_s=2)
+    settings = PlatformSettings(data_dir=folder, broker_url=broker_url, stop_timeout_s=2)
     platform = Platform(make_plan(list(PORTS), settings, ports={}), settings)
     await platform.start()
     try:

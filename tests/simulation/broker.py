@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from orderwright.kernel.broker import Capabilities, Delivery
+from orderwright.kernel.broker import Backlog, Capabilities, Delivery
 from orderwright.kernel.errors import BrokerUnavailable
 from orderwright.kernel.messages import Message
 from tests.simulation.faults import Faults
@@ -249,6 +249,10 @@ class BrokerDoor:
     async def subscribe(self, group: str, topics: Sequence[str], *, max_batch: int = 100) -> SimSubscription:
         await self.ping()
         return SimSubscription(self._broker, self._broker.groups[group], self._process, max_batch)
+
+    async def backlog(self, audience: Mapping[str, Sequence[str]]) -> Mapping[str, Backlog]:
+        await self.ping()
+        return {name: Backlog(len(self._broker.groups[name].waiting), exact=False) for name in audience}
 
     async def ping(self) -> None:
         self._process.must_live()

@@ -4,4 +4,5 @@ main    the commands, and what each is for      plan      which services run in 
 up      run until told to stop                  demo      one order, step by step
 goods   the demo catalog and its people         operate   migrations, accounts, rebuilding
 deadletters   messages that failed              reference   routes, events, settings
+broker  what waits at a broker, and emptying one that is to be left
 """

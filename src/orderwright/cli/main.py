@@ -21,6 +21,8 @@ dead_letters = App(
 users = App(
     name="users", help="Accounts and roles, straight in identity's database: the first administrator is made here."
 )
+broker = App(name="broker", help="The broker that ORDERWRIGHT_BROKER_URL names: what waits there, and emptying it.")
+app.command(broker)
 app.command(dead_letters)
 app.command(users)
 
@@ -257,6 +259,33 @@ async def discard(message_id: str, *, reason: str, as_: Annotated[str | None, Pa
     from orderwright.cli.deadletters import discard_kept
 
     await discard_kept(message_id, reason=reason, who=as_)
+
+
+@broker.command(name="status")
+async def broker_status() -> None:
+    """Tell what each service has still to handle at the broker. Changes nothing.
+
+    Exits with 0 when nothing is left, 1 when something is, 2 when the broker does not answer.
+    """
+    from orderwright.cli.broker import show_backlog
+
+    sys.exit(await show_backlog())
+
+
+@broker.command(name="drain")
+async def drain_broker(*, timeout: float = 0.0) -> None:
+    """Handle what a broker still holds that the platform has left, until nothing is left there.
+
+    What follows from it is sent by the platform, to the broker that it is on now. Exits like `status`.
+
+    Parameters
+    ----------
+    timeout
+        Give up after so many seconds; 0: never.
+    """
+    from orderwright.cli.broker import drain
+
+    sys.exit(await drain(timeout_s=timeout))
 
 
 @users.command(name="add")

@@ -49,6 +49,21 @@ class Delivery:
     """What the broker needs to acknowledge it; opaque to everybody else."""
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What a group has still to handle."""
+
+    count: int
+    """Messages that it has not acknowledged, as far as the broker tells."""
+    exact: bool = True
+    """Otherwise consumers are connected, and the broker does not tell how much more they have in hand."""
+
+    @property
+    def empty(self) -> bool:
+        """Whether certainly nothing is left."""
+        return self.exact and not self.count
+
+
 class Subscription(Protocol):
     """A group's door to its topics."""
 
@@ -78,6 +93,12 @@ class Broker(Protocol):
 
     async def subscribe(self, group: str, topics: Sequence[str], *, max_batch: int = 100) -> Subscription:
         """Join `group` on `topics`, which are declared if they do not exist. BrokerUnavailable."""
+
+    async def backlog(self, audience: Mapping[str, Sequence[str]]) -> Mapping[str, Backlog]:
+        """What each of these groups has still to handle of the topics that it hears. BrokerUnavailable.
+
+        It changes nothing and makes nothing: a group that is not there has all that it would be given if it came.
+        """
 
     async def ping(self) -> None:
         """BrokerUnavailable when the broker does not answer."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
-from orderwright.kernel.broker import Capabilities, Delivery
+from orderwright.kernel.broker import Backlog, Capabilities, Delivery
 from orderwright.kernel.errors import BrokerUnavailable
 from orderwright.kernel.messages import Message
 
@@ -47,6 +47,8 @@ class _Group:
 
     def __init__(self) -> None:
         self.queue: deque[Delivery] = deque()
+        self.in_hand = 0
+        """Deliveries that were received and not acknowledged."""
         self.filled = asyncio.Event()
 
     def put(self, delivery: Delivery) -> None:
@@ -54,6 +56,7 @@ class _Group:
         self.filled.set()
 
     def put_back(self, deliveries: Sequence[Delivery]) -> None:
+        self.in_hand -= len(deliveries)
         self.queue.extendleft(reversed(deliveries))
         if deliveries:
             self.filled.set()
@@ -77,11 +80,13 @@ class MemorySubscription:
         queue = self._group.queue
         batch = [queue.popleft() for _ in range(min(self._max_batch, len(queue)))]
         self._unacknowledged.update((id(delivery), delivery) for delivery in batch)
+        self._group.in_hand += len(batch)
         return batch
 
     async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:
             if self._unacknowledged.pop(id(delivery), None) is not None:
+                self._group.in_hand -= 1
                 delivery.token.settle()
 
     async def close(self) -> None:
@@ -126,6 +131,11 @@ class MemoryBroker:
             if members not in self._listeners[topic]:
                 self._listeners[topic].append(members)
         return MemorySubscription(members, max_batch)
+
+    async def backlog(self, audience: Mapping[str, Sequence[str]]) -> Mapping[str, Backlog]:
+        await self.ping()
+        groups = {name: self._groups.get(name, _Group()) for name in audience}
+        return {name: Backlog(len(group.queue) + group.in_hand) for name, group in groups.items()}
 
     async def ping(self) -> None:
         if self._closed:

@@ -13,8 +13,9 @@ from typing import Self
 
 from aiokafka import AIOKafkaConsumer
 
-from orderwright.kernel.broker import Capabilities
+from orderwright.kernel.broker import Backlog, Capabilities
 from orderwright.kernel.brokers.kafka import topics as kafka_topics
+from orderwright.kernel.brokers.kafka.backlog import count_behind
 from orderwright.kernel.brokers.kafka.clients import quieten
 from orderwright.kernel.brokers.kafka.options import parsed
 from orderwright.kernel.brokers.kafka.publisher import Publisher
@@ -77,6 +78,13 @@ class KafkaBroker:
         )
         self._subscriptions.add(subscription)
         return subscription
+
+    async def backlog(self, audience: Mapping[str, Sequence[str]]) -> Mapping[str, Backlog]:
+        """By offsets: all that lies behind what each group has committed, whether somebody has it in hand or not."""
+        prefix = self._options.prefix
+        asked = {prefix + group: [prefix + topic for topic in topics] for group, topics in audience.items()}
+        behind = await count_behind(self._options, asked)
+        return {group: Backlog(behind[prefix + group]) for group in audience}
 
     async def ping(self) -> None:
         await kafka_topics.ping(self._options)

@@ -18,7 +18,7 @@ CLUSTER_DECIDES = -1
 
 async def ping(options: Options) -> None:
     """BrokerUnavailable when no server of the cluster answers."""
-    async with _admin(options, ADMIN_TIMEOUT_S):
+    async with administering(options, ADMIN_TIMEOUT_S):
         return
 
 
@@ -28,7 +28,7 @@ async def make(options: Options, names: Sequence[str]) -> None:
     for topic in new:
         # Set afterwards, because the library's constructor refuses the number that leaves it to the cluster.
         topic.replication_factor = options.replication or CLUSTER_DECIDES
-    async with _admin(options, CREATE_TIMEOUT_S) as admin:
+    async with administering(options, CREATE_TIMEOUT_S) as admin:
         answer = await admin.create_topics(new, timeout_ms=int(CREATE_TIMEOUT_S * 1000))
         refused = {name: for_code(code) for name, code, *_ in answer.topic_errors}
         for name, error in refused.items():
@@ -52,7 +52,8 @@ async def _missing(admin: AIOKafkaAdminClient, names: Sequence[str]) -> list[str
 
 
 @asynccontextmanager
-async def _admin(options: Options, timeout_s: float) -> AsyncIterator[AIOKafkaAdminClient]:
+async def administering(options: Options, timeout_s: float) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A connection for asking and making; whatever fails or takes longer is BrokerUnavailable."""
     admin = AIOKafkaAdminClient(**options.for_client(ADMIN_TIMEOUT_S))
     try:
         async with asyncio.timeout(timeout_s):

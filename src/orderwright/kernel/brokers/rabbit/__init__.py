@@ -14,10 +14,10 @@ from typing import Any, NamedTuple, Self
 from aiormq import Channel, Connection
 from aiormq.abc import ChannelFrame
 
-from orderwright.kernel.broker import Capabilities
+from orderwright.kernel.broker import Backlog, Capabilities
 from orderwright.kernel.brokers.rabbit.connecting import Farewells, Target
 from orderwright.kernel.brokers.rabbit.subscription import RabbitSubscription
-from orderwright.kernel.brokers.rabbit.topology import declare, exchange_name
+from orderwright.kernel.brokers.rabbit.topology import declare, exchange_name, waiting
 from orderwright.kernel.brokers.rabbit.wire import frames_of
 from orderwright.kernel.clock import Clock, SystemClock
 from orderwright.kernel.errors import BrokerUnavailable, ConfigurationError
@@ -76,6 +76,12 @@ class RabbitBroker:
             raise BrokerUnavailable("This RabbitMQ client was closed")
         self._subscriptions.append(subscription)
         return subscription
+
+    async def backlog(self, audience: Mapping[str, Sequence[str]]) -> Mapping[str, Backlog]:
+        """As AMQP tells it: what waits in the queues, and whether consumers may have more in hand."""
+        async with self._target.asked_to("tell what waits", within_s=DECLARE_WITHIN_S):
+            line = await self._open_line()
+            return {group: await waiting(line.connection, self._target, group) for group in audience}
 
     async def ping(self) -> None:
         try:

@@ -14,6 +14,7 @@ from aiormq import Connection
 from aiormq.abc import AbstractChannel
 from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, ChannelPreconditionFailed
 
+from orderwright.kernel.broker import Backlog
 from orderwright.kernel.brokers.rabbit.connecting import Target
 from orderwright.kernel.clock import Clock
 from orderwright.kernel.errors import ConfigurationError
@@ -58,6 +59,19 @@ async def declare(connection: Connection, target: Target, audience: Mapping[str,
         await channel.close()
     if not settled:
         await clock.sleep(SETTLES_S)
+
+
+async def waiting(connection: Connection, target: Target, group: str) -> Backlog:
+    """What waits in a group's queue; nothing does in one that is not there, for nothing was routed to it."""
+    channel = await connection.channel(publisher_confirms=False)
+    try:
+        found = await channel.queue_declare(queue_name(target, group), passive=True)
+    except ChannelNotFoundEntity:
+        return Backlog(0)
+    finally:
+        await channel.close()
+    # What a consumer has in hand is counted nowhere; when the last of them is gone, all of it waits again.
+    return Backlog(found.message_count or 0, exact=not found.consumer_count)
 
 
 async def _all_there(connection: Connection, queues: Iterable[str]) -> bool:

@@ -14,8 +14,8 @@ from typing import Self
 import structlog
 
 from orderwright.kernel.batching import Gathered
-from orderwright.kernel.broker import Capabilities
-from orderwright.kernel.brokers.redis import upkeep
+from orderwright.kernel.broker import Backlog, Capabilities
+from orderwright.kernel.brokers.redis import backlog, upkeep
 from orderwright.kernel.brokers.redis.connection import LET_GO_S, Address, Link, granted, refused
 from orderwright.kernel.brokers.redis.entries import adding
 from orderwright.kernel.brokers.redis.subscription import RedisSubscription
@@ -76,6 +76,10 @@ class RedisBroker:
         )
         self._subscriptions = [one for one in self._subscriptions if not one.closed] + [subscription]
         return subscription
+
+    async def backlog(self, audience: Mapping[str, Sequence[str]]) -> Mapping[str, Backlog]:
+        streams = {group: [self._stream(topic) for topic in topics] for group, topics in audience.items()}
+        return {group: Backlog(await backlog.count(self._link, group, heard)) for group, heard in streams.items()}
 
     async def ping(self) -> None:
         [reply] = await self._link.run([(b"PING",)])
