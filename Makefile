@@ -3,9 +3,14 @@
 PYTHON ?= python3
 ARGS ?=
 
+# What `make chaos` does; without a seed one is drawn.
+MINUTES ?= 5
+BROKER ?= redis
+SEED ?=
+
 VENV := .venv
 BIN := $(VENV)/bin
-CODE := $(wildcard src tests tools bench)
+CODE := $(wildcard src tests tools bench chaos)
 
 # Stamps: each is as new as the last time that it was true.
 TOOLS := $(VENV)/.tools
@@ -26,7 +31,7 @@ endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo backends backends-stop test check fmt setup lock clean
+.PHONY: help run demo backends backends-stop test chaos check fmt setup lock clean
 
 help: ## List what can be done
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-15s%s\n", $$1, $$2 }'
@@ -45,6 +50,9 @@ backends-stop: $(TESTABLE) ## Stop them and remove their data
 
 test: $(TESTABLE) ## Run the tests (some of them: make test ARGS="-k saga"); says which servers took part
 	@$(BIN)/pytest $(ARGS)
+
+chaos: $(TESTABLE) ## Real faults for MINUTES on BROKER (redis, rabbitmq or kafka); SEED=… brings a list of them again
+	@$(BIN)/python -m chaos --minutes $(MINUTES) --broker $(BROKER) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 check: $(TESTABLE) ## Check format, lint, types and imports
 	@$(BIN)/ruff format --check $(CODE)

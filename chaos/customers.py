@@ -163,7 +163,7 @@ def customers(
     made = []
     for number in range(count):
         login = {"email": f"chaos-{number}@example.com", "password": f"correct horse {number}"}
-        dice = random.Random(f"{seed}, customer {number}")  # noqa: S311 - it has to come again
+        dice = random.Random(f"{seed}, customer {number}")
         made.append(Customer(number, api, login, client, journal, dice, closing))
     return made
 

@@ -71,7 +71,7 @@ class Fault:
 
 def schedule(seed: int, length_s: float, kinds: Iterable[str] = KINDS) -> list[Fault]:
     """The faults of a run of `length_s`, in the order in which they begin."""
-    dice = random.Random(seed)  # noqa: S311 - it has to come again
+    dice = random.Random(seed)
     names = sorted(kinds)
     weights = [KINDS[name].weight for name in names]
     faults: list[Fault] = []

@@ -42,7 +42,7 @@ def at_first(wanted: Callable[[Wire, bytes, bool], bool], act: Act, then: Callab
     """Strikes at the first bytes that are `wanted`, once, and tells of it."""
     done = False
 
-    def watch(wire: Wire, data: bytes, up: bool) -> Act:  # noqa: FBT001 - as the proxy asks
+    def watch(wire: Wire, data: bytes, up: bool) -> Act:
         nonlocal done
         if done or not wanted(wire, data, up):
             return Act.PASS
@@ -53,7 +53,7 @@ def at_first(wanted: Callable[[Wire, bytes, bool], bool], act: Act, then: Callab
     return watch
 
 
-def commits(wire: Wire, data: bytes, up: bool) -> bool:  # noqa: FBT001 - as the proxy asks
+def commits(wire: Wire, data: bytes, up: bool) -> bool:
     """Whether these bytes end a transaction that may have written (asyncpg sends BEGIN and COMMIT as plain text)."""
     if not up:
         return False
@@ -62,11 +62,11 @@ def commits(wire: Wire, data: bytes, up: bool) -> bool:  # noqa: FBT001 - as the
     return b"COMMIT;" in data and READS not in wire.notes
 
 
-def asks(wire: Wire, data: bytes, up: bool) -> bool:  # noqa: ARG001, FBT001 - as the proxy asks
+def asks(wire: Wire, data: bytes, up: bool) -> bool:  # noqa: ARG001 - as the proxy asks
     """Whether these bytes go to the server."""
     return up
 
 
-def answers(wire: Wire, data: bytes, up: bool) -> bool:  # noqa: ARG001, FBT001 - as the proxy asks
+def answers(wire: Wire, data: bytes, up: bool) -> bool:  # noqa: ARG001 - as the proxy asks
     """Whether these bytes go to the client, and are long enough to be torn."""
     return not up and len(data) > 1

@@ -58,21 +58,27 @@ def document(outcome: Outcome) -> dict[str, Any]:
 def markdown(outcome: Outcome, day: date) -> str:
     """The page that is kept under docs/chaos."""
     told = document(outcome)
-    minutes = told["length_s"] / 60
+    minutes, waits = told["length_s"] / 60, told["answered_s"]
     lines = [
         f"# Chaos: PostgreSQL and {told['broker']}, {day.isoformat()}",
         "",
-        f"{minutes:g} minutes of faults, seed {told['seed']}, {told['customers']} customers, on {told['machine']}. "
-        f"**Broken promises: {len(told['broken'])}.**",
+        (
+            f"{minutes:g} minutes of faults, seed {told['seed']}, {told['customers']} customers, on {told['machine']}. "
+            f"**Broken promises: {len(told['broken'])}.**"
+        ),
         "",
-        f"The same again: `make chaos MINUTES={minutes:g} BROKER={told['broker']} SEED={told['seed']}`. "
-        "The faults come again; what each of them meets depends on the machine.",
+        (
+            f"The same again: `make chaos MINUTES={minutes:g} BROKER={told['broker']} SEED={told['seed']}`. "
+            "The faults come again; what each of them meets depends on the machine."
+        ),
         "",
         *(_broken(told["broken"])),
         "## Faults",
         "",
-        "Recovery: from the end of a fault to the first order that was placed after it and accepted. Other faults "
-        "were at work at the same time, so it is an upper bound.",
+        (
+            "Recovery: from the end of a fault to the first order that was placed after it and accepted. Other faults "
+            "were at work at the same time, so it is an upper bound."
+        ),
         "",
         "| fault | what it does | drawn | struck | recovered, median s | worst s |",
         "|---|---|---|---|---|---|",
@@ -85,16 +91,20 @@ def markdown(outcome: Outcome, day: date) -> str:
         *([] if told["small_disk"] else ["PostgreSQL had no disk of its own here, so none was filled.", ""]),
         *_table("Orders by their end", "end", told["orders"]),
         *_table("What customers were told", "answer", told["answers"]),
-        f"{told['tried_more_than_once']} requests had to be sent more than once. Seconds to an answer: "
-        f"{told['answered_s'].get('median')} in the median, {told['answered_s'].get('p95')} at the 95th percentile, "
-        f"{told['answered_s'].get('worst')} at worst.",
+        (
+            f"{told['tried_more_than_once']} requests had to be sent more than once. Seconds to an answer: "
+            f"{waits.get('median')} in the median, {waits.get('p95')} at the 95th percentile, "
+            f"{waits.get('worst')} at worst."
+        ),
         "",
         *_table("Met on the way", "what", told["met_on_the_way"]),
         "## Afterwards",
         "",
-        f"Everything was restarted and came to rest in {told['rest_s']} s. The auditor looked at "
-        f"{', '.join(f'{count} {name}' for name, count in told['audited'].items())}; "
-        f"{told['asked_again']} requests were sent once more with their keys.",
+        (
+            f"Everything was restarted and came to rest in {told['rest_s']} s. The auditor looked at "
+            f"{', '.join(f'{count} {name}' for name, count in told['audited'].items())}; "
+            f"{told['asked_again']} requests were sent once more with their keys."
+        ),
         "",
         *_table("Processes that ended by themselves", "process", told["ended_by_themselves"]),
         *_table("Errors in the logs", "event", told["errors_logged"]),

@@ -15,7 +15,7 @@ from typing import Final
 
 from chaos.faults import SERVICES
 from tools.backends.server import CannotStart, Server, free_port
-from tools.backends.servers import Kafka, Postgres, RabbitMq, Redis
+from tools.backends.servers import KAFKA_VERSION, Kafka, Postgres, RabbitMq, Redis
 
 BROKERS: Final[Mapping[str, type[Server]]] = {"redis": Redis, "rabbitmq": RabbitMq, "kafka": Kafka}
 DISK: Final = "1500m"
@@ -27,6 +27,11 @@ class ManyDoors(Kafka):
 
     doors: Mapping[str, tuple[int, int]]
     """By service: the port that it listens on, and the port that it says."""
+
+    @property
+    def _jars(self) -> Path:
+        # Beside the runs, not in one of them: they are fetched once.
+        return self.folder.parents[1] / f"kafka-{KAFKA_VERSION}"
 
     def prepare(self) -> None:
         super().prepare()
@@ -78,6 +83,9 @@ class Servers:
         for one in (pid, *_below(pid)):
             with suppress(ProcessLookupError):
                 os.kill(one, signal.SIGKILL)
+        # Whatever starts next takes a process that nobody has waited for, for a living one.
+        with suppress(ChildProcessError):
+            os.waitpid(pid, 0)
         server.stop(kill=True)
 
     def fill_disk(self) -> None:

@@ -22,7 +22,7 @@ ANSWER_IS_LOST_S = 0.05
 class Act(Enum):
     """What becomes of some bytes."""
 
-    PASS = "they go on"  # noqa: S105 - no password
+    PASS = "they go on"
     TEAR = "half of them go on, then the connection is reset"
     SWALLOW = "they do not go on, and the connection is reset"
     UNANSWERED = "they go on, their answer does not, and the connection is reset"
