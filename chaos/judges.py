@@ -6,9 +6,9 @@ Invariant: a verdict names the promise, the order or key, and what is so instead
 import asyncio
 import time
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from chaos.books import rows, still_open
 from chaos.customers import Customer
@@ -86,7 +86,7 @@ async def _orders(url: str, journal: Journal, verdict: Verdict) -> None:
             broken.append(f"{said.key} of {said.customer} was answered {said.status} {said.problem} with no order")
             continue
         keys_of[said.order_id].add(f"{said.customer} {said.key}")
-        broken += _order_as_told(said, orders.get(said.order_id))
+        broken += order_as_told(said, orders.get(said.order_id))
     broken += [f"order {id_} is the answer to {keys}" for id_, keys in keys_of.items() if len(keys) > 1]
     ours = {customer for said in journal.said if (customer := said.customer)}
     strays = [id_ for id_, row in orders.items() if row["customer_id"] in ours and id_ not in keys_of]
@@ -98,10 +98,11 @@ async def _orders(url: str, journal: Journal, verdict: Verdict) -> None:
             broken.append(f"cancelling order {said.key} was answered {said.status} {said.problem}, and it is {status}")
 
 
-def _order_as_told(said: Said, row: object) -> list[str]:
+def order_as_told(said: Said, row: Mapping[str, Any] | None) -> list[str]:
+    """What is so otherwise than an order's customer was told; `row` is the order's, or None."""
     if row is None:
         return [f"order {said.order_id} was answered {said.status} to {said.key} and does not exist"]
-    status, reason = row["status"], row["cancel_reason"]  # type: ignore[index]  # asyncpg has no types
+    status, reason = row["status"], row["cancel_reason"]
     refused = status == "cancelled" and reason == "insufficient_inventory"
     if said.status not in ACCEPTED and not refused:
         return [f"order {said.order_id} was refused ({said.status} {said.problem}), and it is {status} {reason or ''}"]
