@@ -4,9 +4,14 @@ PYTHON ?= python3
 ARGS ?=
 SEEDS ?= 1000
 
+# What `make chaos` does; without a seed one is drawn.
+MINUTES ?= 5
+BROKER ?= redis
+SEED ?=
+
 VENV := .venv
 BIN := $(VENV)/bin
-CODE := $(wildcard src tests tools bench)
+CODE := $(wildcard src tests tools bench chaos)
 
 # Stamps: each is as new as the last time that it was true.
 TOOLS := $(VENV)/.tools
@@ -27,7 +32,7 @@ endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo backends backends-stop test simulate ablations bench check fmt setup lock clean
+.PHONY: help run demo backends backends-stop test simulate ablations chaos bench check fmt setup lock clean
 
 help: ## List what can be done
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-15s%s\n", $$1, $$2 }'
@@ -55,6 +60,9 @@ ablations: $(TESTABLE) ## Take each safeguard away in turn, and see how many see
 
 bench: $(TESTABLE) ## Measure complete orders a second beside pgbench's line (ARGS="--shapes postgres+redis")
 	@$(BIN)/python -m bench $(ARGS)
+
+chaos: $(TESTABLE) ## Real faults for MINUTES on BROKER (redis, rabbitmq or kafka); SEED=… brings a list of them again
+	@$(BIN)/python -m chaos --minutes $(MINUTES) --broker $(BROKER) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 check: $(TESTABLE) ## Check format, lint, types and imports
 	@$(BIN)/ruff format --check $(CODE)

@@ -18,7 +18,7 @@ from orderwright.kernel.errors import BrokerUnavailable, ConfigurationError
 from tests.brokers import broker_url, with_query
 from tests.conformance.test_broker import PATIENCE_S, Crew, message, numbers, take
 from tests.conformance.test_rabbitmq_strangers import Stranger, stranger_at
-from tests.proxy import Proxy, proxy
+from tools.proxy import Proxy, proxy
 
 POISON = 4
 SECRET = "s3cret-of-the-account"

@@ -1,0 +1,1 @@
+"""The harness of real faults: that it does what it says, and a short run of it."""
