@@ -21,6 +21,8 @@ BROKERS = ("memory", "redis", "rabbitmq", "kafka")
 SERVER_OF = {"redis": "Redis", "rabbitmq": "RabbitMQ", "kafka": "Kafka"}
 FEWER = {"kafka": {"partitions": "4"}}
 """A server that is restarted in a test reads each partition that the others left in it."""
+SOON = {"redis": {"claim_after_s": "1"}, "kafka": {"session_timeout_s": "6"}}
+"""What has a broker notice soon that a consumer died, where that takes long."""
 
 
 def broker_url(kind: str, **options: str) -> str:

@@ -12,15 +12,9 @@ from orderwright.kernel.broker import Broker, Delivery, Subscription
 from orderwright.kernel.brokers import open_broker
 from orderwright.kernel.errors import BrokerUnavailable, ConfigurationError
 from orderwright.kernel.messages import Message
-from tests.brokers import BROKERS, broker_url
+from tests.brokers import BROKERS, SOON, broker_url
 
 PATIENCE_S = 60
-SOON = {
-    "redis": {"claim_after_s": "1"},
-    "rabbitmq": {},
-    "kafka": {"session_timeout_s": "6"},
-}
-"""What has a broker notice soon that a consumer died."""
 
 
 @pytest.fixture(params=BROKERS)
@@ -277,7 +271,7 @@ asyncio.run(main())
 async def test_what_a_killed_process_had_not_acknowledged_comes_again(kind: str) -> None:
     if kind == "memory":
         pytest.skip("it lives in one process, and dies with it")
-    url = broker_url(kind, **SOON[kind])
+    url = broker_url(kind, **SOON.get(kind, {}))
     async with open_broker(url) as broker:
         await broker.declare({"a": ["t"]})
         await broker.publish([message(n) for n in range(5)])
