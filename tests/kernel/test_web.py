@@ -24,7 +24,13 @@ async def test_a_client_that_goes_away_while_it_sends_is_no_fault_of_ours(tmp_pa
             (b"content-type", b"application/json"),
             (b"authorization", f"Bearer {bench.keys.token('s', ['staff'])}".encode()),
         ]
-        scope = {"type": "http", "method": "POST", "path": "/products", "raw_path": b"/products", "headers": headers}
+        scope: dict[str, object] = {
+            "type": "http",
+            "method": "POST",
+            "path": "/products",
+            "raw_path": b"/products",
+            "headers": headers,
+        }
         scope |= {"query_string": b"", "root_path": "", "client": None, "server": None, "scheme": "http"}
         with capture_logs() as logs:
             await bench.runtime.app(scope, receive, send)

@@ -87,7 +87,7 @@ class _Hearing:
 
     def __init__(self, consumers: Sequence[Consumer]) -> None:
         self._consumers = consumers
-        self._tasks = [asyncio.create_task(consumer.run_forever()) for consumer in consumers]
+        self._tasks = [consumer.begin() for consumer in consumers]
 
     async def until_nothing_waits(self, broker: Broker, clock: Clock) -> None:
         """Print what is left whenever it has changed. OrderwrightError when somebody stopped hearing."""
