@@ -30,7 +30,7 @@ RATES: Mapping[str, tuple[float, float]] = {
     "pause": (0.05, 0.4),
     "clock jump": (0.05, 0.4),
     # the services' own code: from a moment on, for a while
-    "handler fails": (0.002, 0.02),
+    "handler fails": (0.01, 0.06),
     # broker
     "message twice": (0.02, 0.4),
     "message late": (0.02, 0.3),

@@ -193,8 +193,10 @@ async def pay(me: Person, order_id: str) -> None:
     clicks = me.dice.choice((1, 1, 2, 3))
     same_key = me.dice.random() < 0.5
     async with asyncio.TaskGroup() as hands:
-        if me.dice.random() < 0.25:
-            hands.create_task(change_goods(me, order_id, me.dice.choice((0.0, 0.001, 0.003, 0.01))))
+        if me.dice.random() < 0.4:
+            hands.create_task(change_goods(me, order_id, 0.0))
+            # Long enough for the change to have begun, too short for it to be done.
+            await asyncio.sleep(me.dice.choice((0.0, 0.002, 0.004, 0.006, 0.02)))
         for click in range(clicks):
             hands.create_task(_pay_once(me, order_id, body, "pay" if same_key else f"pay-{click}"))
 
