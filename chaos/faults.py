@@ -18,7 +18,9 @@ LINKS: Final = tuple(f"{end}:{service}" for end in (DATABASE, BROKER, DOOR) for 
 """Service to its database, service to the broker, and the gateway (or another service) to a service."""
 BUSY: Final = ("order", "payment", "inventory")
 """Where money and goods are; they are struck twice as often as the others."""
-MEAN_GAP_S: Final = 3.5
+MEAN_GAP_S: Final = 5.0
+SERVERS_REST_S: Final = 30.0
+"""So far apart are two faults of the servers, or nothing would be seen but their starts: Kafka takes its time."""
 FIRST_AFTER_S: Final = 2.0
 
 
@@ -75,9 +77,14 @@ def schedule(seed: int, length_s: float, kinds: Iterable[str] = KINDS) -> list[F
     names = sorted(kinds)
     weights = [KINDS[name].weight for name in names]
     faults: list[Fault] = []
-    at_s = FIRST_AFTER_S
+    at_s, server_at_s = FIRST_AFTER_S, -SERVERS_REST_S
     while at_s < length_s:
         [name] = dice.choices(names, weights)
+        if KINDS[name].where == "server":
+            if at_s < server_at_s + SERVERS_REST_S:
+                at_s += dice.expovariate(1 / MEAN_GAP_S)
+                continue
+            server_at_s = at_s
         target = _target(dice, name)
         lasts_s = round(dice.uniform(*KINDS[name].lasts_s), 2)
         faults.append(Fault(round(at_s, 2), name, target, lasts_s, round(dice.random(), 3)))

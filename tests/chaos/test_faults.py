@@ -1,6 +1,8 @@
 """A seed is a list of faults; whoever repeats a run relies on it."""
 
-from chaos.faults import BROKER_SERVER, DATABASE_SERVER, GATEWAY, KINDS, LINKS, SERVICES, schedule
+from itertools import pairwise
+
+from chaos.faults import BROKER_SERVER, DATABASE_SERVER, GATEWAY, KINDS, LINKS, SERVERS_REST_S, SERVICES, schedule
 
 HOUR_S = 3600.0
 
@@ -30,3 +32,9 @@ def test_every_kind_strikes_in_an_hour_and_only_where_it_can() -> None:
 
 def test_only_the_faults_that_were_asked_for_are_drawn() -> None:
     assert {fault.kind for fault in schedule(11, HOUR_S, ("cut", "kill"))} == {"cut", "kill"}
+
+
+def test_servers_are_given_time_between_two_faults_of_theirs() -> None:
+    times = [fault.at_s for fault in schedule(11, HOUR_S) if KINDS[fault.kind].where == "server"]
+    assert len(times) > 20
+    assert min(later - earlier for earlier, later in pairwise(times)) >= SERVERS_REST_S - 0.01

@@ -12,7 +12,7 @@ from tests.databases import REQUIRED
 from tools.backends.__main__ import chosen_folder
 from tools.backends.servers import Postgres
 
-SEED = 2267
+SEED = 3672
 """Kills before and after a COMMIT, one unanswered, both servers killed, a process stopped, messages torn: all early."""
 LENGTH_S = 45.0
 

@@ -13,9 +13,11 @@ import sqlalchemy as sa
 from orderwright.kernel import rows
 from orderwright.kernel.columns import ExactAmount, Instant, json_document, own_id
 from orderwright.kernel.database import Database, open_database
+from orderwright.kernel.databases import postgres
 from orderwright.kernel.errors import ConfigurationError, DatabaseUnavailable
 from tests.brokers import own_server
 from tests.databases import fresh_databases
+from tools.proxy import proxy
 
 PATIENCE_S = 60
 metadata = sa.MetaData()
@@ -285,6 +287,30 @@ async def test_a_restart_of_postgres_is_an_outage_that_ends_by_itself(database: 
     await restarting
     # A COMMIT whose answer was lost may have been carried out.
     assert committed <= (await database.read(counts))["a"] <= committed + refused
+
+
+@pytest.mark.parametrize("url", ["postgres"], indirect=True)
+async def test_connections_that_fell_silent_hold_up_one_caller_and_not_each_in_turn(
+    url: str, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "COMMAND_TIMEOUT_S", 1.0)
+    await database.write(lambda connection: add(connection, "a"))
+    there = sa.make_url(url)
+    async with proxy(str(there.host), there.port or 0) as link:
+        through = open_database(there.set(port=link.port).render_as_string(hide_password=False), "order")
+        # As many connections at once as the pool holds.
+        await asyncio.gather(*(through.read(counts) for _ in range(postgres.CONNECTIONS)))
+        link.forget()
+        refused = 0
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                try:
+                    assert await through.read(counts) == {"a": 0}
+                    break
+                except DatabaseUnavailable:
+                    refused += 1
+        await through.close()
+    assert refused == 1
 
 
 async def test_a_database_that_is_not_there_is_an_outage_and_not_a_fault() -> None:

@@ -1,65 +1,82 @@
-"""What the edge of a server refuses before anybody does work for it."""
+"""The outermost layer, when something goes wrong inside or the client goes away."""
 
-import asyncio
+import json
+from typing import Any
 
-import httpx2
-from starlette.responses import PlainTextResponse
-from starlette.types import Receive, Scope, Send
+import pytest
+from fastapi import APIRouter, Request
+from structlog.testing import capture_logs
 
-from orderwright.kernel.clock import SystemClock
+from orderwright.kernel.clock import FrozenClock
 from orderwright.kernel.edge import Edge
-from orderwright.kernel.ids import SystemIds
+from orderwright.kernel.ids import SeededIds
 from orderwright.kernel.telemetry import Metrics
+from orderwright.kernel.web import create_app
+
+router = APIRouter()
 
 
-class Slow:
-    """An application that answers when it is told to."""
-
-    def __init__(self) -> None:
-        self.go_on = asyncio.Event()
-        self.asked = asyncio.Semaphore(0)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.asked.release()
-        await self.go_on.wait()
-        await PlainTextResponse("done")(scope, receive, send)
+@router.post("/read")
+async def read(request: Request) -> dict[str, int]:
+    """Says how long the body was."""
+    return {"length": len(await request.body())}
 
 
-def _client(app: Slow) -> httpx2.AsyncClient:
+@router.post("/break")
+async def fail() -> None:
+    """A fault of ours."""
+    raise LookupError("nobody was to know this")
+
+
+async def ask(path: str, *messages: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the edge sends to a client who sends these messages."""
+    app = create_app("test", "", routers=[router], version="0")
     edge = Edge(
         app,
-        service="order",
-        clock=SystemClock(),
-        ids=SystemIds(),
+        service="test",
+        clock=FrozenClock(),
+        ids=SeededIds(1),
         metrics=Metrics(),
-        max_body_bytes=1024,
-        timeout_s=30,
-        max_at_once=2,
+        max_body_bytes=1000,
+        timeout_s=10,
     )
-    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=edge), base_url="http://order")
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": [],
+        "root_path": "",
+    }
+    incoming, sent = iter(messages), list[dict[str, Any]]()
+
+    async def receive() -> dict[str, Any]:
+        return next(incoming)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await edge(scope, receive, send)
+    return sent
 
 
-async def test_more_requests_than_can_be_answered_are_refused_at_once_and_there_is_room_again() -> None:
-    app = Slow()
-    async with _client(app) as client, asyncio.timeout(30):
-        running = [asyncio.create_task(client.get("/orders")) for _ in range(2)]
-        for _ in running:
-            await app.asked.acquire()
-        refused = await client.get("/orders")
-        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
-        app.go_on.set()
-        assert [(await answer).status_code for answer in running] == [200, 200]
-        assert (await client.get("/orders")).status_code == 200
+async def test_a_fault_of_ours_is_answered_with_a_problem_document_and_logged_once() -> None:
+    with capture_logs() as logs:
+        start, body = await ask("/break", {"type": "http.request", "body": b"", "more_body": False})
+    assert start["status"] == 500
+    assert dict(start["headers"])[b"content-type"].startswith(b"application/problem+json")
+    assert json.loads(body["body"])["type"].endswith("internal-error")
+    assert b"nobody was to know" not in body["body"]
+    assert [line["event"] for line in logs if line["log_level"] == "error"] == ["unforeseen_error"]
 
 
-async def test_probes_and_streams_are_not_counted() -> None:
-    app = Slow()
-    async with _client(app) as client, asyncio.timeout(30):
-        paths = ("/ready", "/metrics", "/health", "/orders/1/stream")
-        uncounted = [asyncio.create_task(client.get(path)) for path in paths]
-        for _ in uncounted:
-            await app.asked.acquire()
-        counted = asyncio.create_task(client.get("/orders"))
-        await app.asked.acquire()
-        app.go_on.set()
-        assert [(await answer).status_code for answer in (*uncounted, counted)] == [200] * 5
+@pytest.mark.parametrize("before", [0, 1])
+async def test_a_client_that_goes_away_in_the_middle_of_its_body_is_no_fault(before: int) -> None:
+    begun = {"type": "http.request", "body": b"{", "more_body": True}
+    with capture_logs() as logs:
+        await ask("/read", *[begun] * before, {"type": "http.disconnect"})
+    assert [line for line in logs if line["log_level"] in {"warning", "error"}] == []

@@ -31,7 +31,7 @@ async def test_a_client_that_goes_away_while_it_sends_is_no_fault_of_ours(tmp_pa
             "raw_path": b"/products",
             "headers": headers,
         }
-        scope |= {"headers": headers, "query_string": b"", "root_path": "", "client": None, "server": None, "scheme": "http"}
+        scope |= {"query_string": b"", "root_path": "", "client": None, "server": None, "scheme": "http"}
         with capture_logs() as logs:
             await bench.runtime.app(scope, receive, send)
     assert statuses == [400]

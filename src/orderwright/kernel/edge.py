@@ -11,13 +11,14 @@ from typing import Any
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orderwright.kernel import context
 from orderwright.kernel.clock import Clock
 from orderwright.kernel.errors import BusinessError, NotFound, TooLarge, Unavailable
 from orderwright.kernel.ids import Ids
-from orderwright.kernel.problems import of_business_error, problem_response
+from orderwright.kernel.problems import of_business_error, of_unforeseen_error
 from orderwright.kernel.telemetry import Metrics
 
 log = structlog.get_logger(__name__)
@@ -94,12 +95,13 @@ class Edge:
         except TimeoutError:
             late = Unavailable(f"No answer within {timeout_s} s; send it again with the same Idempotency-Key")
             await exchange.fall_back(of_business_error(late), scope, receive)
+        except ClientDisconnect:
+            # Nobody is there to be answered, and it is no fault of ours.
+            log.info("client_went_away", service=self._service, method=scope["method"], path=scope["path"])
         except Exception:
             log.exception("unforeseen_error", service=self._service, method=scope["method"], path=scope["path"])
-            answer = problem_response(
-                500, "internal-error", "Something went wrong here", "The fault is ours and was noted"
-            )
-            await exchange.fall_back(answer, scope, receive)
+            if not exchange.complete:
+                await exchange.fall_back(of_unforeseen_error(), scope, receive)
 
     def _report(self, scope: Scope, status: int, duration_s: float) -> None:
         if scope["path"] in QUIET:
@@ -122,6 +124,8 @@ class _Exchange:
 
     def __init__(self, send: Send, request_id: str) -> None:
         self.status = 0
+        self.complete = False
+        """Whether a whole answer is out; frameworks answer an error themselves, and then pass it on."""
         self._send = send
         self._request_id = request_id
 
@@ -130,6 +134,7 @@ class _Exchange:
             self.status = message["status"]
             MutableHeaders(scope=message)["X-Request-Id"] = self._request_id
         await self._send(message)
+        self.complete = message["type"] == "http.response.body" and not message.get("more_body", False)
 
     async def fall_back(self, answer: ASGIApp, scope: Scope, receive: Receive) -> None:
         """Give `answer` instead, if nothing was sent yet; otherwise the broken connection has to say it."""

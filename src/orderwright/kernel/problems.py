@@ -77,6 +77,11 @@ def of_business_error(error: BusinessError) -> Response:
     )
 
 
+def of_unforeseen_error() -> Response:
+    """The answer to what should not have happened; it tells nothing of the inside."""
+    return problem_response(500, "internal-error", "Something went wrong here", "The fault is ours and was noted")
+
+
 Allowed = Callable[[str], Sequence[str]]
 """The methods that a path has."""
 
@@ -99,6 +104,11 @@ def add_problem_handlers(app: FastAPI, allowed: Allowed | None = None) -> None:
             headers["Allow"] = ", ".join(methods)
         return _of_http_exception(error, headers)
 
+    async def on_unforeseen_error(_request: Request, _error: Exception) -> Response:
+        # Without this the framework answers in plain text. It passes the error on to the edge, which logs it.
+        return of_unforeseen_error()
+
+    app.add_exception_handler(Exception, on_unforeseen_error)
     app.add_exception_handler(BusinessError, on_business_error)
     app.add_exception_handler(DatabaseUnavailable, on_database_away)
     app.add_exception_handler(RequestValidationError, _on_invalid)

@@ -158,7 +158,7 @@ def _engine(url: sa.URL, connect: dict[str, Any], options: dict[str, str]) -> As
         size = int(options.get("connections", CONNECTIONS))
     except ValueError:
         raise ConfigurationError(f"?connections={options['connections']} is no number") from None
-    return create_async_engine(
+    engine = create_async_engine(
         url,
         pool_size=size,
         max_overflow=0,
@@ -169,6 +169,18 @@ def _engine(url: sa.URL, connect: dict[str, Any], options: dict[str, str]) -> As
         json_deserializer=msgspec.json.decode,
         connect_args=connect,
     )
+    sa.event.listen(engine.sync_engine, "handle_error", _give_up_silent)
+    return engine
+
+
+def _give_up_silent(context: sa.engine.ExceptionContext) -> None:
+    """After a timeout leave all connections that were opened before it, not only the one on which nothing came.
+
+    What silenced one, such as a firewall that forgot them, silenced the others too. Kept, each would let one more
+    caller wait for a whole timeout.
+    """
+    if isinstance(context.original_exception, TimeoutError):
+        context.is_disconnect = context.invalidate_pool_on_disconnect = True
 
 
 def _sqlstate(error: BaseException | None) -> str:

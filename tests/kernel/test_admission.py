@@ -1,0 +1,65 @@
+"""What the edge of a server refuses before anybody does work for it."""
+
+import asyncio
+
+import httpx2
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
+
+from orderwright.kernel.clock import SystemClock
+from orderwright.kernel.edge import Edge
+from orderwright.kernel.ids import SystemIds
+from orderwright.kernel.telemetry import Metrics
+
+
+class Slow:
+    """An application that answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.go_on = asyncio.Event()
+        self.asked = asyncio.Semaphore(0)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.asked.release()
+        await self.go_on.wait()
+        await PlainTextResponse("done")(scope, receive, send)
+
+
+def _client(app: Slow) -> httpx2.AsyncClient:
+    edge = Edge(
+        app,
+        service="order",
+        clock=SystemClock(),
+        ids=SystemIds(),
+        metrics=Metrics(),
+        max_body_bytes=1024,
+        timeout_s=30,
+        max_at_once=2,
+    )
+    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=edge), base_url="http://order")
+
+
+async def test_more_requests_than_can_be_answered_are_refused_at_once_and_there_is_room_again() -> None:
+    app = Slow()
+    async with _client(app) as client, asyncio.timeout(30):
+        running = [asyncio.create_task(client.get("/orders")) for _ in range(2)]
+        for _ in running:
+            await app.asked.acquire()
+        refused = await client.get("/orders")
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        app.go_on.set()
+        assert [(await answer).status_code for answer in running] == [200, 200]
+        assert (await client.get("/orders")).status_code == 200
+
+
+async def test_probes_and_streams_are_not_counted() -> None:
+    app = Slow()
+    async with _client(app) as client, asyncio.timeout(30):
+        paths = ("/ready", "/metrics", "/health", "/orders/1/stream")
+        uncounted = [asyncio.create_task(client.get(path)) for path in paths]
+        for _ in uncounted:
+            await app.asked.acquire()
+        counted = asyncio.create_task(client.get("/orders"))
+        await app.asked.acquire()
+        app.go_on.set()
+        assert [(await answer).status_code for answer in (*uncounted, counted)] == [200] * 5
