@@ -19,7 +19,7 @@ from orderwright.cli.goods import LOGINS_FILE
 from orderwright.services import PORTS
 from tools.backends.server import free_port
 
-START_TIMEOUT_S = 90.0
+START_TIMEOUT_S = 240.0
 STOP_TIMEOUT_S = 30.0
 
 SEPARATE: tuple[tuple[str, ...], ...] = tuple((service,) for service in PORTS)

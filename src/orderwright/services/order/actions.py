@@ -168,6 +168,7 @@ def learn_prices(
 ) -> None:
     """The catalog said (product, when, price or None if deleted, currency); old news is dropped."""
     known = store.price_times(uow.connection, {product for product, *_ in said})
+    new = {product for product, *_ in said} - known.keys()
     rows: dict[str, dict[str, Any]] = {}
     for product_id, at, price, currency in sorted(said, key=lambda item: item[1]):
         changed_at, deleted = known.get(product_id, (None, False))
@@ -181,7 +182,11 @@ def learn_prices(
             "deleted": price is None,
             "changed_at": at,
         }
-    store.save_prices(uow.connection, list(rows.values()))
+    store.save_prices(uow.connection, [row for product_id, row in rows.items() if product_id not in new])
+    overtaken = new - store.add_prices(uow.connection, [rows[product_id] for product_id in sorted(new)])
+    if overtaken:
+        # Another copy learned of these at this moment, perhaps something newer: there is a row to compare with now.
+        learn_prices(uow, [item for item in said if item[0] in overtaken], default_currency)
 
 
 def change_address(uow: UnitOfWork, order_id: str, address: Mapping[str, Any]) -> Order:

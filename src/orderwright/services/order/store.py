@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from orderwright.kernel.rows import insert, insert_updating, one_of, update
+from orderwright.kernel.rows import insert, insert_new, insert_updating, one_of, update
 from orderwright.kernel.saga import SagaState, SagaStatus, StepState, StepStatus
 from orderwright.services.order.domain import Fact, FactType, FulfillmentStatus, Line, Order
 from orderwright.services.order.tables import order_events, order_items, order_sagas, orders, products
@@ -203,6 +203,11 @@ def save_prices(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) ->
     if rows:
         changes = ("price", "currency", "deleted", "changed_at")
         insert_updating(connection, products, rows, ["product_id"], changes)
+
+
+def add_prices(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Write the prices of products that were not known; answers which of them nobody else had written before."""
+    return {row.product_id for row in insert_new(connection, products, rows, ["product_id"])}
 
 
 def _with_lines(connection: sa.Connection, rows: Sequence[Any]) -> dict[str, Order]:

@@ -22,7 +22,7 @@ def hear_catalog(uow: UnitOfWork, said: Sequence[Stated]) -> None:
     changed: dict[str, Product] = {}
     stated: dict[str, int] = {}
     for word in sorted(said, key=lambda word: word.at):
-        before = changed.get(word.product_id) or known.get(word.product_id) or Product(word.product_id)
+        before = changed.get(word.product_id) or known[word.product_id]
         after = before.after(word)
         if after is None:
             continue

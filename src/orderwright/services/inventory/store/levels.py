@@ -71,34 +71,41 @@ def product_ids(connection: sa.Connection, *, after: str | None, limit: int) -> 
 
 
 def known_products(connection: sa.Connection, ids: Iterable[str]) -> dict[str, Product]:
-    """What is known of these products, locked; also of the deleted ones."""
-    query = (
-        sa.select(products)
-        .where(one_of(products.c.product_id, sorted(set(ids))))
-        .order_by(products.c.product_id)
-        .with_for_update()
-    )
+    """What is known of these products, locked, each with a row from now on; also of the deleted ones.
+
+    A row that is not there cannot be locked: two that hear of a new product at once would overwrite each other.
+    """
+    wanted = sorted(set(ids))
+    found = _locked_products(connection, wanted)
+    if missing := [Product(product_id) for product_id in wanted if product_id not in found]:
+        insert_ignoring(connection, products, [_product_row(product) for product in missing])
+        found |= _locked_products(connection, [product.product_id for product in missing])
+    return found
+
+
+def _locked_products(connection: sa.Connection, ids: Sequence[str]) -> dict[str, Product]:
+    query = sa.select(products).where(one_of(products.c.product_id, ids)).order_by(products.c.product_id)
     return {
         row.product_id: Product(row.product_id, row.name, row.deleted, row.catalog_time)
-        for row in connection.execute(query)
+        for row in connection.execute(query.with_for_update())
     }
 
 
 def save_products(connection: sa.Connection, changed: Sequence[Product]) -> None:
     """Write products as they are known now."""
-    if changed:
-        rows = [
-            {
-                "product_id": product.product_id,
-                "name": product.name,
-                "deleted": product.deleted,
-                "catalog_time": product.catalog_time,
-                # Of a new product also the level 0 is news; a known one is marked by what changes its level.
-                "dirty": True,
-            }
-            for product in sorted(changed, key=lambda product: product.product_id)
-        ]
-        insert_updating(connection, products, rows, ["product_id"], ["name", "deleted", "catalog_time"])
+    rows = [_product_row(product) for product in sorted(changed, key=lambda product: product.product_id)]
+    insert_updating(connection, products, rows, ["product_id"], ["name", "deleted", "catalog_time"])
+
+
+def _product_row(product: Product) -> dict[str, Any]:
+    return {
+        "product_id": product.product_id,
+        "name": product.name,
+        "deleted": product.deleted,
+        "catalog_time": product.catalog_time,
+        # Of a new product also the level 0 is news; a known one is marked by what changes its level.
+        "dirty": True,
+    }
 
 
 def open_stock(connection: sa.Connection, product_ids: Iterable[str], warehouse_id: str) -> None:
