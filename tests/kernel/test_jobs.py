@@ -1,44 +1,82 @@
-"""Jobs while what they need is away, and when they fail by themselves."""
+"""When a job runs: at its turn, when something is due before, and when it is woken."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
-from orderwright.kernel.clock import FrozenClock
-from orderwright.kernel.errors import BrokerUnavailable, DatabaseUnavailable
+from orderwright.kernel.clock import SystemClock
 from orderwright.kernel.ids import SeededIds
 from orderwright.kernel.jobs import Job, JobRunner
+from tests.kernel.letters import Faults, broken, level, listening, noted
 
-EVERY_S = 0.0
+NEVER_S = 3600.0
+PATIENCE_S = 30
 
 
-async def after_failing(times: int, error: Exception) -> tuple[FrozenClock, JobRunner]:
-    """A job that fails so often, and then once does not; the clock tells how long it took."""
-    clock, done, runs = FrozenClock(), asyncio.Event(), 0
+class Turns:
+    """A job that notes its turns; what it is told is due makes the next one come."""
 
-    async def run() -> bool:
-        nonlocal runs
-        runs += 1
-        if runs <= times:
-            raise error
-        done.set()
+    def __init__(self, due_in_s: float | None) -> None:
+        self.due_in_s = due_in_s
+        self.taken = asyncio.Semaphore(0)
+
+    async def run(self) -> bool:
+        self.taken.release()
         return False
 
-    runner = JobRunner(Job("job", run, EVERY_S), clock, SeededIds(0))
-    task = asyncio.create_task(runner.run_forever())
-    async with asyncio.timeout(5):
-        await done.wait()
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-    return clock, runner
+    def runner(self) -> JobRunner:
+        return JobRunner(Job("turns", self.run, NEVER_S, lambda: self.due_in_s), SystemClock(), SeededIds(1))
 
 
-@pytest.mark.parametrize("error", [DatabaseUnavailable("away"), BrokerUnavailable("away")])
-async def test_a_job_goes_on_a_second_after_an_outage_however_long_that_was(error: Exception) -> None:
-    clock, runner = await after_failing(300, error)
-    assert (clock.monotonic_s(), runner.failures) == (300, 0)
+async def second_turn(turns: Turns, *, wake: bool = False) -> None:
+    """Wait for the first turn, wake the job if that is asked for, and wait for the next. TimeoutError."""
+    runner = turns.runner()
+    running = asyncio.create_task(runner.run_forever())
+    try:
+        async with asyncio.timeout(PATIENCE_S if wake or turns.due_in_s is not None else 1.5):
+            await turns.taken.acquire()
+            if wake:
+                await asyncio.sleep(0)
+                runner.wake()
+            await turns.taken.acquire()
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_a_job_that_fails_by_itself_is_tried_again_ever_more_slowly() -> None:
-    clock, _ = await after_failing(4, RuntimeError("a fault of ours"))
-    assert clock.monotonic_s() == pytest.approx(0.2 + 0.4 + 0.8 + 1.6)
+async def test_a_job_runs_when_something_is_due_before_its_turn() -> None:
+    await second_turn(Turns(due_in_s=0.0))
+
+
+async def test_a_job_runs_when_it_is_woken() -> None:
+    await second_turn(Turns(due_in_s=None), wake=True)
+
+
+@pytest.mark.parametrize("due_in_s", [None, NEVER_S])
+async def test_a_job_with_nothing_to_do_is_left_alone(due_in_s: float | None) -> None:
+    turns = Turns(due_in_s)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1.5):
+            await second_turn(turns)
+
+
+async def test_a_message_that_is_kept_wakes_its_retries_which_know_when_it_is_due(tmp_path: Path) -> None:
+    faults = Faults({"mug 1": broken()})
+    async with listening(tmp_path, faults) as bench:
+        retries, woken = bench.runtime.consumer.retries, asyncio.Event()
+        retries.kept_one = woken.set
+        assert not await retries.run_due()
+        assert (retries.due_in_s(), woken.is_set()) == (None, False)
+        await bench.hear(level("mug", 1))
+        assert woken.is_set()
+        assert not await retries.run_due()
+        due_in_s = retries.due_in_s()
+        assert due_in_s is not None
+        assert 0 < due_in_s < 5, "before a quiet service looks by itself"
+        faults.of.clear()
+        bench.clock.advance(due_in_s)
+        assert await retries.run_due()
+        assert await noted(bench, "mug") == ["1"]
+        assert not await retries.run_due()
+        assert retries.due_in_s() is None

@@ -20,6 +20,8 @@ log = structlog.get_logger(__name__)
 
 MAX_PAUSE_AFTER_FAILURE_S = 60.0
 PAUSE_IN_OUTAGE_S = 1.0
+SHORTEST_PAUSE_S = 1.0
+"""What is due and cannot be taken is somebody else's at the moment: no reason to ask without a pause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,8 @@ class Job:
     name: str
     run: Callable[[], Awaitable[bool]]
     every_s: float
+    due_in_s: Callable[[], float | None] = lambda: None
+    """In how many seconds something is known to be due, so that nobody has to look until then; None: not known."""
 
 
 @asynccontextmanager
@@ -88,6 +92,9 @@ class JobRunner:
     async def _pause(self) -> None:
         # Spread over a tenth of the period, so that replicas do not all look at the same moment.
         period_s = self.job.every_s * (1 + 0.1 * self._ids.jitter())
+        due_in_s = self.job.due_in_s()
+        if due_in_s is not None:
+            period_s = min(period_s, max(due_in_s, SHORTEST_PAUSE_S))
         try:
             async with asyncio.timeout(period_s):
                 await self._woken.wait()

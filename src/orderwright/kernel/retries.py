@@ -7,7 +7,7 @@ blamed on the message.
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
@@ -56,6 +56,9 @@ class Retries:
         self._units = units
         self._backoff = backoff
         self._count = count
+        self._next_at: datetime | None = None
+        self.kept_one: Callable[[], None] = lambda: None
+        """Called when a message was kept that will be tried again."""
 
     async def keep(self, delivery: Delivery, error: Exception, received: Received[Any] | None = None) -> None:
         """Keep a message whose first attempt failed; `received` is None when it cannot be read."""
@@ -73,6 +76,8 @@ class Retries:
             error=message.error,
         )
         await self._write(partial(store.keep, message=message))
+        if state == RETRYING:
+            self.kept_one()
 
     def park_followers(self, uow: UnitOfWork, batch: Sequence[Arrival]) -> list[Received[Any]]:
         """Park what stands behind a kept message of its key; answers the rest, which may be handled."""
@@ -92,13 +97,18 @@ class Retries:
     async def run_due(self) -> bool:
         """Try kept messages again whose time has come; answers whether there may be more."""
         now = self._units.clock.now()
-        if not await self._units.database.read(partial(store.any_due, now=now)):
+        self._next_at = await self._units.database.read(store.next_attempt)
+        if self._next_at is None or self._next_at > now:
             return False
         claim = partial(store.claim_due, now=now, limit=MAX_CLAIM, lease=LEASE)
         due = await self._units.database.write(claim)
         for kept in due:
             await self._retry(kept)
         return bool(due)
+
+    def due_in_s(self) -> float | None:
+        """In how many seconds the next attempt is due, as far as it was known at the last look."""
+        return None if self._next_at is None else (self._next_at - self._units.clock.now()).total_seconds()
 
     async def _retry(self, kept: KeptMessage) -> None:
         try:

@@ -40,7 +40,8 @@ from orderwright.kernel.web import create_app
 
 log = structlog.get_logger(__name__)
 
-RETRY_EVERY_S = 1.0
+RETRY_EVERY_S = 5.0
+"""How often a quiet service looks for messages that others kept; its own ones it tries when their time has come."""
 HOUSEKEEPING_EVERY_S = 300.0
 RESTART_AFTER_S = 1.0
 
@@ -80,6 +81,8 @@ class Runtime:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._broken: dict[str, str] = {}
         self._runners = {job.name: JobRunner(job, clock, ids) for job in self._jobs_here()}
+        if RETRY_JOB in self._runners:
+            self.consumer.retries.kept_one = self._runners[RETRY_JOB].wake
         self.units.sends_at_once = self.relay.takes
         self.units.after_commit.append(self._after_commit)
         self.api = self._make_api(peers, platform)
@@ -225,7 +228,8 @@ class Runtime:
             yield from self.service.jobs
             yield Job("housekeeping", self._keep_house, HOUSEKEEPING_EVERY_S)
         if self._hears:
-            yield Job(RETRY_JOB, self.consumer.retries.run_due, RETRY_EVERY_S)
+            retries = self.consumer.retries
+            yield Job(RETRY_JOB, retries.run_due, RETRY_EVERY_S, retries.due_in_s)
 
     async def _keep_house(self) -> bool:
         now = self._clock.now()

@@ -88,12 +88,11 @@ def claim_due(connection: sa.Connection, now: datetime, *, limit: int, lease: ti
     return sorted((of_row(row) for row in connection.execute(statement)), key=lambda kept: kept.id)
 
 
-def any_due(connection: sa.Connection, now: datetime) -> bool:
-    """Whether any message's next attempt is due."""
-    query = sa.select(kept_messages.c.id).where(
-        kept_messages.c.state == RETRYING, kept_messages.c.next_attempt_at <= now
-    )
-    return connection.execute(query.limit(1)).first() is not None
+def next_attempt(connection: sa.Connection) -> datetime | None:
+    """When the first of all attempts is due; None when no message is tried again."""
+    query = sa.select(sa.func.min(kept_messages.c.next_attempt_at)).where(kept_messages.c.state == RETRYING)
+    due: datetime | None = connection.execute(query).scalar()
+    return due
 
 
 def find(connection: sa.Connection, message_id: str) -> KeptMessage | None:
