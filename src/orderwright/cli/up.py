@@ -4,6 +4,7 @@ Invariant: SIGINT and SIGTERM stop it cleanly (no new work, finish, acknowledge,
 """
 
 import asyncio
+import os
 import signal
 
 from rich.console import Console
@@ -25,6 +26,8 @@ async def run_until_stopped(plan: Plan, settings: PlatformSettings, *, demo: boo
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, _on_signal, loop, number, stop)
+    if demo:
+        goods.prepare(os.environ)
     platform = Platform(plan, settings)
     if demo:
         goods.check_loopback(platform)

@@ -129,15 +129,15 @@ async def ask_provider(payment_id: str, _: Staff, desk: Desk) -> AskedView:
     return AskedView(**_staff_members(await desk.payment(payment_id)), answer=_answer(outcome))
 
 
-@router.post("/webhook-events/{event_id}/retry", summary="Look at a webhook again now (staff)", tags=["webhooks"])
-async def retry_webhook(event_id: str, caller: Staff, desk: Desk) -> WebhookView:
-    return _webhook_view(await desk.kit.units.run(lambda uow: webhooks.retry(uow, event_id, caller.id)))
+@router.post("/webhook-events/{webhook_id}/retry", summary="Look at a webhook again now (staff)", tags=["webhooks"])
+async def retry_webhook(webhook_id: str, caller: Staff, desk: Desk) -> WebhookView:
+    return _webhook_view(await desk.kit.units.run(lambda uow: webhooks.retry(uow, webhook_id, caller.id)))
 
 
-@router.post("/webhook-events/{event_id}/dismiss", summary="Settle a webhook by hand (staff)", tags=["webhooks"])
-async def dismiss_webhook(event_id: str, body: DismissBody, caller: Staff, desk: Desk) -> WebhookView:
+@router.post("/webhook-events/{webhook_id}/dismiss", summary="Settle a webhook by hand (staff)", tags=["webhooks"])
+async def dismiss_webhook(webhook_id: str, body: DismissBody, caller: Staff, desk: Desk) -> WebhookView:
     """It stays without effect, with who decided that and why."""
-    dismissed = await desk.kit.units.run(lambda uow: webhooks.dismiss(uow, event_id, caller.id, body.reason))
+    dismissed = await desk.kit.units.run(lambda uow: webhooks.dismiss(uow, webhook_id, caller.id, body.reason))
     return _webhook_view(dismissed)
 
 
