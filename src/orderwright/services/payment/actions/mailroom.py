@@ -15,7 +15,7 @@ from orderwright.services.payment.domain import Payment
 from orderwright.services.payment.store import webhooks as box
 from orderwright.services.payment.store.webhooks import Webhook
 
-BATCH = 50
+BATCH = 20
 
 
 class Mailroom:

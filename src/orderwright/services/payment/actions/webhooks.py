@@ -89,7 +89,8 @@ def asked(uow: UnitOfWork, webhook: Webhook, park_for: timedelta, *, answered: b
 def retry(uow: UnitOfWork, webhook_id: str, by: str) -> Webhook:
     """Somebody of the staff wants an event to be looked at again now."""
     _for_staff(uow, webhook_id)
-    box.move(uow.connection, webhook_id, WebhookStatus.RECEIVED, uow.now, again_at=uow.now, by=by)
+    received = WebhookStatus.RECEIVED
+    box.move(uow.connection, webhook_id, received, uow.now, among=box.FOR_STAFF, again_at=uow.now, by=by)
     uow.wake("webhooks")
     return _known(uow, webhook_id)
 
@@ -97,7 +98,8 @@ def retry(uow: UnitOfWork, webhook_id: str, by: str) -> Webhook:
 def dismiss(uow: UnitOfWork, webhook_id: str, by: str, reason: str) -> Webhook:
     """Somebody of the staff has looked at an event, and nothing is to be done."""
     _for_staff(uow, webhook_id)
-    box.move(uow.connection, webhook_id, WebhookStatus.DISMISSED, uow.now, note=reason, by=by)
+    dismissed = WebhookStatus.DISMISSED
+    box.move(uow.connection, webhook_id, dismissed, uow.now, among=box.FOR_STAFF, note=reason, by=by)
     return _known(uow, webhook_id)
 
 

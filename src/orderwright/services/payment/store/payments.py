@@ -121,8 +121,9 @@ def unknown(connection: sa.Connection, payment_id: str, at: datetime) -> None:
 
 
 def ask_at(connection: sa.Connection, payment_id: str, at: datetime) -> bool:
-    """Ask the provider then; answers whether the outcome is unknown."""
-    statement = sa.update(payments).where(payments.c.id == payment_id, payments.c.status == PaymentStatus.UNKNOWN.value)
+    """Ask the provider then; answers whether it owes an answer that is not on its way already."""
+    idle = sa.or_(payments.c.status == PaymentStatus.UNKNOWN.value, payments.c.sent_at.is_(None))
+    statement = sa.update(payments).where(payments.c.id == payment_id, _UNDECIDED, idle)
     return connection.execute(statement.values(next_attempt_at=at)).rowcount == 1
 
 

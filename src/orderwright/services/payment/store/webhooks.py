@@ -83,13 +83,15 @@ def move(
     status: WebhookStatus,
     now: datetime,
     *,
+    among: Sequence[WebhookStatus] = OPEN,
     again_at: datetime | None = None,
     note: str | None = None,
     by: str | None = None,
 ) -> None:
-    """What became of an event."""
+    """What became of an event, if it still is in one of the states `among`; somebody may have settled it meanwhile."""
     values = {"status": status.value, "next_attempt_at": again_at, "note": note, "settled_by": by, "updated_at": now}
-    connection.execute(sa.update(webhook_events).where(webhook_events.c.id == webhook_id).values(values))
+    mine = webhook_events.c.id == webhook_id
+    connection.execute(sa.update(webhook_events).where(mine, _in(among)).values(values))
 
 
 def waiting(connection: sa.Connection, statuses: Sequence[WebhookStatus], *, limit: int) -> list[Webhook]:
