@@ -13,7 +13,7 @@ from orderwright.services.payment.domain import Payment, PaymentStatus
 from orderwright.services.payment.manifest import assemble
 from orderwright.services.payment.providers.sandbox_webhooks import outgoing
 from orderwright.services.payment.store import payments as kept
-from orderwright.services.payment.tables import webhook_events
+from orderwright.services.payment.tables import payments, webhook_events
 from tests.services.payment.signing import body_of, send
 from tests.services.payment.till import CANCELLED, RESERVED, created, paying, provider_books, said, sandbox, state
 
@@ -70,7 +70,7 @@ async def test_a_webhook_is_a_hint_that_is_followed_up_once(bench: ServiceBench)
 
 async def test_a_lie_that_is_signed_moves_nothing(bench: ServiceBench) -> None:
     await bench.hear(created(), RESERVED)
-    [row] = await bench.rows(sa.select(kept.payments.c.id))
+    [row] = await bench.rows(sa.select(payments.c.id))
     assert (await send(bench, body_of("charge.captured", key=row["id"]))).status == 200
     await follow_up(bench)
     assert (await state(bench), await kept_as(bench)) == ("pending", ["done"])

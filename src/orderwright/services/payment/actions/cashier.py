@@ -15,7 +15,7 @@ import structlog
 
 from orderwright.kernel.batching import Gathered
 from orderwright.kernel.clock import Clock
-from orderwright.kernel.errors import BusinessError, Unavailable
+from orderwright.kernel.errors import BusinessError, DatabaseUnavailable, Unavailable
 from orderwright.kernel.ids import Ids
 from orderwright.kernel.retry import RETRY_EFFECTS
 from orderwright.kernel.unit import Units
@@ -174,8 +174,10 @@ class Cashier:
 
         calls = (one(call, back) for call, back in zip(work, put_back, strict=True))
         for result in await asyncio.gather(*calls, return_exceptions=True):
-            if isinstance(result, BaseException):
-                # The lease of this one runs out and it is taken up again; its neighbours are done.
+            # The lease of one that failed runs out and it is taken up again; its neighbours are done.
+            if isinstance(result, DatabaseUnavailable):
+                log.warning("provider_call_not_recorded", reason=str(result))
+            elif isinstance(result, BaseException):
                 log.error("provider_call_failed", error=repr(result))
 
     def _again_at(self, attempt: int) -> datetime:
