@@ -81,6 +81,7 @@ async def victims_things(shop: Shop) -> dict[str, str]:
         "warehouse_id": "main",
         "name": "order_confirmation",
         "provider": "sandbox",
+        "webhook_id": done["payment_id"],
         "message_id": await a_dead_letter_everywhere(shop, order["id"], victim),
     }
     shop.ids["things"] = things  # type: ignore[assignment]

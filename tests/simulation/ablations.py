@@ -29,11 +29,11 @@ from orderwright.services.inventory.store import holdings, levels, moving
 from orderwright.services.notification import store as notices
 from orderwright.services.order.domain import Order
 from orderwright.services.order.sagas import OrderSaga
-from orderwright.services.payment import store as payments
 from orderwright.services.payment.actions import terms
 from orderwright.services.payment.actions.cashier import Cashier
 from orderwright.services.payment.domain import Payment
 from orderwright.services.payment.providers import Declined, Outcome, ProviderTimeout
+from orderwright.services.payment.store import payments
 from tests.simulation.disk import Disk
 from tests.simulation.outside import Line
 from tests.simulation.probes import TRACE

@@ -21,8 +21,8 @@ Disks = Mapping[str, Disk]
 UNFINISHED: tuple[tuple[str, str, str], ...] = (
     ("order", "sagas have not ended", "SELECT COUNT(*) FROM order_sagas WHERE status IN ('running', 'compensating')"),
     ("order", "cancellations are undecided", "SELECT COUNT(*) FROM orders WHERE cancel_requested IS NOT NULL"),
-    ("payment", "charges are under way", "SELECT COUNT(*) FROM payments WHERE status = 'charging'"),
-    ("payment", "refunds are under way", "SELECT COUNT(*) FROM refunds WHERE status = 'pending'"),
+    ("payment", "charges are under way", "SELECT COUNT(*) FROM payments WHERE status IN ('charging', 'unknown')"),
+    ("payment", "refunds are under way", "SELECT COUNT(*) FROM refunds WHERE status <> 'done'"),
     ("inventory", "reservations live", "SELECT COUNT(*) FROM reservations WHERE status = 'reserved'"),
     ("inventory", "levels are untold", "SELECT COUNT(*) FROM products WHERE dirty"),
     ("notification", "notifications are queued", "SELECT COUNT(*) FROM notifications WHERE status = 'queued'"),

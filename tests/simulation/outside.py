@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+from orderwright.kernel.jobs import Job
 from orderwright.kernel.manifest import Kit
 from orderwright.services.notification.domain import Channel
 from orderwright.services.notification.providers import Carrier, Outgoing, SendLater
@@ -58,6 +59,7 @@ class Provider:
 
     name = Sandbox.name
     accepts_cards = True
+    jobs: tuple[Job, ...] = ()
 
     def __init__(self, sandbox: Sandbox, loop: SimLoop, faults: Faults, trace: Trace, context: Context) -> None:
         self._sandbox = sandbox
@@ -113,6 +115,7 @@ class Line:
 
     name = Sandbox.name
     accepts_cards = True
+    jobs: tuple[Job, ...] = ()
 
     def __init__(self, provider: Provider, process: Process) -> None:
         self._provider = provider
@@ -141,6 +144,11 @@ class Line:
         self._process.must_live()
         work = partial(self._sandbox.refund, key, charge_key, amount_minor)
         await self._provider.call(self._process, f"refund {key[-6:]} of {charge_key[-6:]} {amount_minor}", work)
+
+    async def lookup_refund(self, key: str) -> int | None:
+        self._process.must_live()
+        work = partial(self._sandbox.lookup_refund, key)
+        return await self._provider.call(self._process, f"look up refund {key[-6:]}", work)
 
     def read_webhook(self, headers: Mapping[str, str], body: bytes) -> WebhookEvent:
         return self._sandbox.read_webhook(headers, body)

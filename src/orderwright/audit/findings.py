@@ -42,10 +42,12 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "refund_unheard": Kind("the order shows another amount as refunded than payment gave back", _REPLAY),
     "refund_overdue": Kind(
-        "a refund was decided long ago and is not done", "See why the provider refuses: log line refund_postponed."
+        "a refund was decided long ago and is not done",
+        "See why the provider refuses (log line refund_postponed), or POST /payments/{id}/ask if it is unknown.",
     ),
     "charge_overdue": Kind(
-        "the outcome of a charge is unknown for too long", "Ask the provider for this key: log line charge_undecided."
+        "the outcome of a charge is unknown for too long",
+        "POST /payments/{id}/ask asks the provider now; docs/how-to/unknown-outcomes.md says more.",
     ),
     "goods_kept": Kind(
         "goods are set aside or gone for a cancelled order",

@@ -7,6 +7,7 @@ are drawn once for each data folder and kept in `demo-logins.json`, which only i
 import asyncio
 import ipaddress
 import json
+from collections.abc import MutableMapping
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from orderwright.kernel.errors import ConfigurationError
 from orderwright.kernel.ids import Ids, SystemIds
 from orderwright.kernel.platform import Platform
 from orderwright.kernel.secretfile import write_private
-from orderwright.kernel.settings import PlatformSettings
+from orderwright.kernel.settings import PREFIX, PlatformSettings
 from orderwright.kernel.unit import Units
 from orderwright.services.catalog import actions as catalog
 from orderwright.services.catalog.domain import NewProduct
@@ -89,6 +90,11 @@ def products(currency: str) -> list[NewProduct]:
             product_id = f"{category}-{number:03d}"
             listed.append(NewProduct(product_id, name, Decimal(price), currency, 200, None, category))
     return listed
+
+
+def prepare(environment: MutableMapping[str, str]) -> None:
+    """What a demo has on beside the defaults, unless the environment says otherwise: the sandbox's webhooks."""
+    environment.setdefault(f"{PREFIX}PAYMENT_SANDBOX_WEBHOOKS", "true")
 
 
 def check_loopback(platform: Platform) -> None:

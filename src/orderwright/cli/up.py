@@ -34,6 +34,8 @@ async def run_until_stopped(
         loop.add_signal_handler(number, _on_signal, loop, number, stop)
     if lifeline is not None:
         loop.add_reader(lifeline, _on_lifeline, loop, lifeline, stop)
+    if demo:
+        goods.prepare(os.environ)
     platform = Platform(plan, settings)
     if demo:
         goods.check_loopback(platform)

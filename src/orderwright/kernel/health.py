@@ -35,11 +35,11 @@ def health_router(
     pings: Mapping[str, Ping],
     reasons: Callable[[], Mapping[str, str]],
     metrics: Metrics,
-    notes: Mapping[str, str] | None = None,
+    notes: Callable[[], Mapping[str, str]] = dict,
 ) -> APIRouter:
     """`/health`, `/ready` and `/metrics` of a service; `reasons` names what is known to be wrong without asking.
 
-    `notes` is told too, as it is at that moment, and makes nothing unready.
+    What `notes` names is told too, and makes nothing unready.
     """
     router = APIRouter(tags=["operations"])
 
@@ -60,7 +60,7 @@ def health_router(
         response.status_code = 200 if works else 503
         if not works:
             response.headers["Retry-After"] = "1"
-        return Readiness(ready=works, service=service, checks=checks, notes=dict(notes or {}))
+        return Readiness(ready=works, service=service, checks=checks, notes=dict(notes()))
 
     @router.get("/metrics", summary="Counters for Prometheus", response_class=Response)
     async def prometheus() -> Response:

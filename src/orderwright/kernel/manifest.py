@@ -18,6 +18,7 @@ from orderwright.kernel.jobs import Job
 from orderwright.kernel.messages import Event
 from orderwright.kernel.peers import Peers
 from orderwright.kernel.settings import PlatformSettings
+from orderwright.kernel.telemetry import Metrics
 from orderwright.kernel.unit import Units
 
 Ping = Callable[[], Awaitable[None]]
@@ -34,6 +35,7 @@ class Kit:
     clock: Clock
     ids: Ids
     feed: Feed
+    metrics: Metrics = field(default_factory=Metrics)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,8 @@ class Service:
     emits: tuple[type[Event], ...] = ()
     jobs: tuple[Job, ...] = ()
     pings: Mapping[str, Ping] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """What readiness tells too, as it is at that moment; it makes nothing unready."""
     on_start: tuple[Callable[[], Awaitable[None]], ...] = ()
     """Run once after the migrations and before the doors open."""
     on_stop: tuple[Callable[[], Awaitable[None]], ...] = ()

@@ -68,7 +68,7 @@ class Runtime:
         self.roles = roles
         self.database = database
         self.units = Units(name, database, clock, ids, Feed())
-        self.service: Service = manifest(Kit(platform, self.units, peers, clock, ids, self.units.feed))
+        self.service: Service = manifest(Kit(platform, self.units, peers, clock, ids, self.units.feed, metrics))
         self.relay = Relay(name, database, broker, clock, declare=declare, sweeps="relay" in roles)
         self.consumer = Consumer(name, self.service.consumes, broker, self.units)
         self.stopping = False
@@ -194,7 +194,10 @@ class Runtime:
 
     def _health(self) -> APIRouter:
         pings = {"database": self.database.ping, "broker": self._broker.ping, **self.service.pings}
-        return health_router(self.service.name, pings, self._reasons, self._metrics, self._notes)
+        return health_router(self.service.name, pings, self._reasons, self._metrics, self._told)
+
+    def _told(self) -> Mapping[str, str]:
+        return {**self._notes, **self.service.notes}
 
     def _reasons(self) -> Mapping[str, str]:
         reasons = dict(self._broken)

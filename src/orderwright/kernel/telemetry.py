@@ -74,6 +74,20 @@ class Metrics:
             ("service",),
             registry=self.registry,
         )
+        self._gauges: dict[str, Gauge] = {}
+        self._counters: dict[str, Counter] = {}
+
+    def gauge(self, name: str, what: str, labels: tuple[str, ...]) -> Gauge:
+        """A gauge of a service's own; whoever asks for the same name gets the same one."""
+        if name not in self._gauges:
+            self._gauges[name] = Gauge(name, what, labels, registry=self.registry)
+        return self._gauges[name]
+
+    def counter(self, name: str, what: str, labels: tuple[str, ...]) -> Counter:
+        """A counter of a service's own; whoever asks for the same name gets the same one."""
+        if name not in self._counters:
+            self._counters[name] = Counter(name, what, labels, registry=self.registry)
+        return self._counters[name]
 
 
 def configure_logs(*, form: str, level: str, stream: TextIO | None = None) -> None:

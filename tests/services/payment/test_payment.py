@@ -4,79 +4,21 @@ The provider's own books are the judge.
 """
 
 import asyncio
-import base64
-import hashlib
-import hmac
 import re
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from orderwright.contracts.inventory import StockReserved
-from orderwright.contracts.orders import OrderCancelled, OrderCreated, OrderLine
 from orderwright.contracts.payments import PaymentCompleted, PaymentFailed, PaymentInitiated, PaymentRefunded
 from orderwright.kernel.testing import ServiceBench
-from orderwright.services.payment import store
 from orderwright.services.payment.domain import passes_luhn
-from orderwright.services.payment.manifest import assemble
 from orderwright.services.payment.providers import Captured, Declined, ProviderTimeout, ProviderUnavailable
-from orderwright.services.payment.providers import sandbox as sandbox_books
+from orderwright.services.payment.store import payments as store
 from orderwright.services.payment.tables import OWN_TABLES, payments
-
-SECRET = "webhooks are signed with this"
-
-
-@pytest.fixture
-async def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ServiceBench]:
-    monkeypatch.setenv("ORDERWRIGHT_PAYMENT_SANDBOX_WEBHOOK_SECRET", SECRET)
-    monkeypatch.setenv("ORDERWRIGHT_PAYMENT_ORDER_WAIT_S", "0")
-    async with ServiceBench.open(assemble, "payment", tmp_path) as opened:
-        yield opened
-
-
-def created(order_id: str = "o", amount: str = "30.00", *, goods: bool = True) -> OrderCreated:
-    items = [OrderLine(product_id="a", quantity=1, price=Decimal(amount))] if goods else []
-    return OrderCreated(order_id=order_id, user_id="customer-1", items=items, total_amount=Decimal(amount))
-
-
-RESERVED = StockReserved(order_id="o", items=[])
-CANCELLED = OrderCancelled(order_id="o", reason="x")
-
-
-def card(number: str = "4111111111111111", **changes: str) -> dict[str, str]:
-    return {"type": "credit_card", "card_number": number, "expiry": "12/35", "cvv": "123", **changes}
-
-
-def paying(number: str = "4111111111111111", amount: str = "30.00") -> dict[str, Any]:
-    return {"order_id": "o", "amount": amount, "payment_method": card(number)}
-
-
-async def name_method(bench: ServiceBench, number: str = "4111111111111111") -> None:
-    """As the order service says it, before the order exists."""
-    items = [{"order_id": "o", "customer_id": "customer-1", "payment_method": card(number)}]
-    answer = await bench.request("POST", "/payment-methods", {"items": items}, roles=("service",))
-    assert answer.json["results"][0]["ok"]
-
-
-async def provider_books(bench: ServiceBench) -> tuple[int, int]:
-    """(charges that were captured, amount that went back), in the provider's own words."""
-    books = bench.runtime.service.desk.provider._books  # type: ignore[attr-defined]
-    charges, refunds = sandbox_books.charges, sandbox_books.refunds
-    taken = sa.select(sa.func.count()).where(charges.c.outcome == "captured")
-    back = sa.select(sa.func.coalesce(sa.func.sum(refunds.c.amount_minor), 0))
-    found: tuple[int, int] = await books.read(
-        lambda connection: (connection.execute(taken).scalar(), connection.execute(back).scalar())
-    )
-    return found
-
-
-def said(bench: ServiceBench) -> list[str]:
-    return [type(event).__name__ for event in bench.take_said()]
+from tests.services.payment.till import CANCELLED, RESERVED, card, created, name_method, paying, provider_books, said
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
@@ -170,7 +112,7 @@ async def test_a_crash_after_the_capture_is_resolved_by_asking(bench: ServiceBen
     await bench.hear(created(), RESERVED)
     provider, now = bench.runtime.service.desk.provider, bench.clock.now()  # type: ignore[attr-defined]
     [claimed] = await bench.runtime.database.write(
-        lambda connection: store.claim_due_charges(connection, now, limit=10, lease=timedelta(seconds=30))
+        lambda connection: store.claim_due(connection, now, limit=10, lease=timedelta(seconds=30))
     )
     await provider.charge(claimed.id, claimed.method_token, claimed.amount_minor, claimed.currency)
     await bench.run_job("charge")
@@ -231,30 +173,6 @@ async def test_refunds_at_once_never_pass_what_was_captured(bench: ServiceBench)
     assert await provider_books(bench) == (1, 1800)
     assert (await bench.request("GET", f"/payments/{payment['id']}")).json["status"] == "partially_refunded"
     assert (await bench.request("POST", path, {"amount": 0}, roles=("staff",))).status == 422
-
-
-def signed(body: bytes, clock_s: int, secret: str = SECRET) -> dict[str, str]:
-    digest = hmac.digest(secret.encode(), f"evt-1.{clock_s}.".encode() + body, hashlib.sha256)
-    signature = f"v1,{base64.b64encode(digest).decode()}"
-    return {"webhook-id": "evt-1", "webhook-timestamp": str(clock_s), "webhook-signature": signature}
-
-
-async def test_a_webhook_is_a_hint_that_is_followed_up_once(bench: ServiceBench) -> None:
-    await bench.hear(created(), RESERVED)
-    payment = (await bench.request("POST", "/payments", paying("4000000000000010"))).json
-    body = b'{"type": "charge.captured", "data": {"key": "%s"}}' % payment["id"].encode()
-    now_s = int(bench.clock.now().timestamp())
-    for headers in (signed(body, now_s, "guessed"), signed(body, now_s - 400), signed(body + b" ", now_s), {}):
-        refused = await bench.request("POST", "/webhooks/sandbox", body=body, headers=headers, roles=())
-        assert refused.status == 401
-    for _ in range(2):
-        taken = await bench.request("POST", "/webhooks/sandbox", body=body, headers=signed(body, now_s), roles=())
-        assert taken.status == 200
-        await bench.run_job("charge")
-    assert said(bench) == ["PaymentInitiated", "PaymentCompleted"]
-    strange = b'{"data": {"key": "nobody"}}'
-    parked = await bench.request("POST", "/webhooks/sandbox", body=strange, headers=signed(strange, now_s), roles=())
-    assert parked.status == 202
 
 
 async def test_the_sandbox_fits_the_contract_of_a_provider(bench: ServiceBench) -> None:

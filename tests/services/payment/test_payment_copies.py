@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from orderwright.services.payment.manifest import assemble
 from orderwright.services.payment.tables import payments
 from tests.crossing import crossing, two_copies
-from tests.services.payment.test_payment import CANCELLED, RESERVED, created, name_method
+from tests.services.payment.till import CANCELLED, RESERVED, created, name_method
 
 HEARD = {"created": created(), "reserved": RESERVED, "cancelled": CANCELLED}
 

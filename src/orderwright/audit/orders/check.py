@@ -107,7 +107,7 @@ def _of_unknown(dossier: Dossier) -> Iterator[Finding]:
     payment, reservation, shipment = dossier.payment, dossier.reservation, dossier.shipment
     if payment is not None:
         kept = payment.captured_minor - payment.refunded_minor
-        if payment.status in {"pending", "charging"} or kept:
+        if payment.status in {"pending", "charging", "unknown", "quarantined"} or kept:
             yield dossier.finding(
                 "payment_without_order", f"payment {payment.id} is {payment.status}, {kept} minor units are kept"
             )

@@ -13,7 +13,7 @@ from orderwright.kernel import money
 from orderwright.kernel.errors import Invalid
 from orderwright.services.order.domain import OrderStatus
 
-NOT_TAKEN_YET = frozenset({"pending", "charging"})
+NOT_TAKEN_YET = frozenset({"pending", "charging", "unknown"})
 NOT_SAID_YET = frozenset({"expected", "cancelled"})
 """A payment may be in these states without ever having said that it began."""
 
@@ -33,7 +33,7 @@ def money_findings(dossier: Dossier, moment: Moment) -> Iterator[Finding]:
         yield dossier.finding("payment_unheard", "the payment failed, and the order does not show it")
     if payment.status not in NOT_SAID_YET and order.payment_id != payment.id:
         yield dossier.finding("payment_unheard", f"the order shows payment {order.payment_id}, it is {payment.id}")
-    if payment.status == "charging" and payment.updated_at < moment.overdue_before:
+    if payment.status in {"charging", "unknown"} and payment.updated_at < moment.overdue_before:
         yield dossier.finding("charge_overdue", f"payment {payment.id} is being charged since {payment.updated_at}")
     yield from _given_back(dossier, moment)
 
@@ -63,8 +63,8 @@ def _given_back(dossier: Dossier, moment: Moment) -> Iterator[Finding]:
         given = _text(payment.refunded_minor, payment.currency)
         yield dossier.finding("refund_unheard", f"{given} were given back, the order shows {order.refunded_amount}")
     for refund in dossier.refunds:
-        if refund.status == "pending" and refund.created_at < moment.overdue_before:
-            yield dossier.finding("refund_overdue", f"refund {refund.id} is pending since {refund.created_at}")
+        if refund.status != "done" and refund.created_at < moment.overdue_before:
+            yield dossier.finding("refund_overdue", f"refund {refund.id} is {refund.status} since {refund.created_at}")
 
 
 def _minor(amount: Decimal, currency: str) -> int | None:

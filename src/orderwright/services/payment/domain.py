@@ -17,19 +17,31 @@ class PaymentStatus(StrEnum):
     """Something was heard of the order, but not yet what it costs."""
     PENDING = "pending"
     CHARGING = "charging"
-    """A charge was decided; it may have happened. Its outcome is asked of the provider until it is known."""
+    """A charge was decided, and is under way or about to be."""
+    UNKNOWN = "unknown"
+    """A charge was sent and no answer came; the provider is asked under the same key until it is known."""
+    QUARANTINED = "quarantined"
+    """The provider took another amount than was asked for; a person has to look."""
     SUCCESS = "success"
     FAILED = "failed"
     CANCELLED = "cancelled"
 
 
+UNDECIDED = (PaymentStatus.CHARGING, PaymentStatus.UNKNOWN)
+"""The provider owes an answer, or will."""
+
+_OUTCOMES = frozenset({PaymentStatus.SUCCESS, PaymentStatus.FAILED, PaymentStatus.QUARANTINED})
+
 TRANSITIONS: Mapping[PaymentStatus, frozenset[PaymentStatus]] = {
     PaymentStatus.EXPECTED: frozenset({PaymentStatus.PENDING, PaymentStatus.CANCELLED}),
-    PaymentStatus.PENDING: frozenset({PaymentStatus.CHARGING, PaymentStatus.CANCELLED}),
-    PaymentStatus.CHARGING: frozenset({PaymentStatus.SUCCESS, PaymentStatus.FAILED, PaymentStatus.CANCELLED}),
+    PaymentStatus.PENDING: frozenset({PaymentStatus.CHARGING, PaymentStatus.CANCELLED, PaymentStatus.SUCCESS}),
+    PaymentStatus.CHARGING: _OUTCOMES | {PaymentStatus.UNKNOWN, PaymentStatus.CANCELLED},
+    PaymentStatus.UNKNOWN: _OUTCOMES | {PaymentStatus.CANCELLED},
+    PaymentStatus.QUARANTINED: _OUTCOMES,
     PaymentStatus.SUCCESS: frozenset(),
-    PaymentStatus.FAILED: frozenset(),
-    PaymentStatus.CANCELLED: frozenset(),
+    # What the provider took after all was taken, whatever was known before.
+    PaymentStatus.FAILED: frozenset({PaymentStatus.SUCCESS, PaymentStatus.QUARANTINED}),
+    PaymentStatus.CANCELLED: frozenset({PaymentStatus.SUCCESS, PaymentStatus.QUARANTINED}),
 }
 
 
@@ -59,6 +71,10 @@ class Payment:
     """Refunds that were decided, done or not."""
     refunded_minor: int = 0
     failure_code: str | None = None
+    sent_at: datetime | None = None
+    """When it was last given to the provider; None while nothing can have come of it."""
+    undecided_since: datetime | None = None
+    alarmed_at: datetime | None = None
     attempts: int = 0
     next_attempt_at: datetime | None = None
     traceparent: str | None = None
@@ -67,6 +83,11 @@ class Payment:
     def known(self) -> bool:
         """Whether it is known what the order costs."""
         return self.status is not PaymentStatus.EXPECTED
+
+    @property
+    def sent(self) -> bool:
+        """Whether the provider may have heard of the charge."""
+        return self.sent_at is not None
 
     @property
     def payable(self) -> bool:
@@ -85,6 +106,53 @@ class Method:
     token: str = field(repr=False)
     brand: str | None
     last4: str | None
+
+
+class WebhookStatus(StrEnum):
+    RECEIVED = "received"
+    PARKED = "parked"
+    """It speaks of a payment that is not known here yet; it is tried again."""
+    STRANDED = "stranded"
+    """The payment that it speaks of did not come; a person has to look."""
+    QUARANTINED = "quarantined"
+    """It speaks of another amount than ours; it has no effect, and a person has to look."""
+    DONE = "done"
+    IGNORED = "ignored"
+    """Of a type that we have no use for."""
+    DISMISSED = "dismissed"
+    """A person has looked, and nothing is to be done."""
+
+
+class Verdict(StrEnum):
+    """What a webhook calls for."""
+
+    WAIT = "wait"
+    """Nothing is known here of what it speaks of."""
+    QUARANTINE = "quarantine"
+    HURRY = "hurry"
+    """The provider owes an answer: ask it now."""
+    LOOK = "look"
+    """It contradicts what is settled here: ask the provider whether it is so."""
+    NOTHING = "nothing"
+
+
+def differs(said: int | str | None, known: int | str | None) -> bool:
+    """Whether what was said is not what is known; nothing differs from nothing."""
+    return said is not None and known is not None and said != known
+
+
+def judged(
+    payment: Payment | None, *, captured: bool | None, amount_minor: int | None, currency: str | None
+) -> Verdict:
+    """What a webhook calls for that speaks of the charge of `payment`."""
+    if payment is None or not payment.known:
+        return Verdict.WAIT
+    if differs(amount_minor, payment.amount_minor) or differs(currency, payment.currency):
+        return Verdict.QUARANTINE
+    if payment.status in UNDECIDED:
+        return Verdict.HURRY
+    agrees = captured is None or captured is (payment.status is PaymentStatus.SUCCESS)
+    return Verdict.NOTHING if agrees and payment.status is not PaymentStatus.QUARANTINED else Verdict.LOOK
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,7 @@
 """Take in what is heard of orders, in whatever order it is heard.
 
-Whichever message comes first makes the row; each of them adds what it knows, also when several copies of the service
-hear of an order at the same moment. Invariants: PaymentInitiated is said once a payment; nothing is charged before the
-goods are set aside, and nothing after the order was cancelled.
+Whichever message comes first makes the row; each of them adds what it knows. Invariants: PaymentInitiated is said once
+a payment; nothing is charged before the goods are set aside, and nothing after the order was cancelled.
 """
 
 from collections.abc import Sequence
@@ -13,10 +12,11 @@ from msgspec import UNSET
 from orderwright.contracts.payments import PaymentInitiated
 from orderwright.kernel import money
 from orderwright.kernel.unit import UnitOfWork
-from orderwright.services.payment import store
 from orderwright.services.payment.actions.charges import charging
 from orderwright.services.payment.actions.refunds import refund_rest
 from orderwright.services.payment.domain import Method, Payment, PaymentStatus
+from orderwright.services.payment.store import methods as named
+from orderwright.services.payment.store import payments as kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,25 +76,39 @@ def orders_cancelled(uow: UnitOfWork, order_ids: Sequence[str], *, provider: str
         payment = desk.payment(order_id)
         if payment.order_cancelled:
             continue
-        # A charge that nobody has begun will not be begun; one that was begun is found out about, and given back.
-        not_begun = payment.status is PaymentStatus.CHARGING and payment.attempts == 0
+        # A charge that was never sent will not be sent; one that may have been is found out about, and given back.
+        not_begun = payment.status is PaymentStatus.CHARGING and not payment.sent
         untouched = payment.status is PaymentStatus.PENDING or not_begun
-        desk.put(
-            replace(payment, order_cancelled=True, status=PaymentStatus.CANCELLED if untouched else payment.status)
-        )
+        cancelled = replace(payment, order_cancelled=True)
+        if untouched:
+            cancelled = replace(cancelled, status=PaymentStatus.CANCELLED, undecided_since=None, next_attempt_at=None)
+        desk.put(cancelled)
     desk.save()
-    for payment in store.by_order(uow.connection, order_ids, lock=True).values():
+    for payment in kept.by_order(uow.connection, order_ids, lock=True).values():
         if payment.status is PaymentStatus.SUCCESS:
             refund_rest(uow, payment, reason="order_cancelled")
 
 
 def methods_named(uow: UnitOfWork, methods: Sequence[Method], *, provider: str) -> None:
     """Somebody said how these orders are to be paid, perhaps before the orders exist."""
-    store.save_methods(uow.connection, methods, uow.now)
-    existing = store.by_order(uow.connection, [method.order_id for method in methods])
-    if existing:
-        desk = _Desk(uow, list(existing), provider)
-        for order_id in existing:
+    named.save(uow.connection, methods, uow.now)
+    _begin(uow, list(kept.by_order(uow.connection, [method.order_id for method in methods])), provider)
+
+
+def begin_left(uow: UnitOfWork, *, provider: str, limit: int = 100) -> int:
+    """Begin what could be charged and nobody has begun; answers how much that was.
+
+    Where the order and its method were told to two replicas at once, neither of them saw what the other one wrote.
+    """
+    left = kept.chargeable(uow.connection, limit=limit)
+    _begin(uow, left, provider)
+    return len(left)
+
+
+def _begin(uow: UnitOfWork, order_ids: Sequence[str], provider: str) -> None:
+    if order_ids:
+        desk = _Desk(uow, order_ids, provider)
+        for order_id in order_ids:
             desk.put(desk.payment(order_id))
         desk.save()
 
@@ -105,13 +119,23 @@ class _Desk:
     def __init__(self, uow: UnitOfWork, order_ids: Sequence[str], provider: str) -> None:
         self._uow = uow
         self._provider = provider
-        self._payments = store.by_order_or_new(uow.connection, order_ids, self._new)
-        self._methods = store.methods_for(uow.connection, order_ids)
+        self._payments = kept.locked(uow.connection, {order_id: self._blank(order_id) for order_id in order_ids})
+        self._methods = named.by_order(uow.connection, order_ids)
         self._changed: set[str] = set()
 
     def payment(self, order_id: str) -> Payment:
-        """The order's payment; one that is expected when nothing was heard of the order before."""
+        """The order's payment; a new one when nothing was heard of the order before."""
         return self._payments[order_id]
+
+    def _blank(self, order_id: str) -> Payment:
+        return Payment(
+            id=self._uow.ids.new(),
+            order_id=order_id,
+            status=PaymentStatus.EXPECTED,
+            created_at=self._uow.now,
+            updated_at=self._uow.now,
+            provider=self._provider,
+        )
 
     def put(self, payment: Payment) -> None:
         """Keep it, and begin to charge it if it can be."""
@@ -124,15 +148,5 @@ class _Desk:
         self._payments[payment.order_id] = payment
         self._changed.add(payment.order_id)
 
-    def _new(self, order_id: str) -> Payment:
-        return Payment(
-            id=self._uow.ids.new(),
-            order_id=order_id,
-            status=PaymentStatus.EXPECTED,
-            created_at=self._uow.now,
-            updated_at=self._uow.now,
-            provider=self._provider,
-        )
-
     def save(self) -> None:
-        store.save(self._uow.connection, [self._payments[order_id] for order_id in sorted(self._changed)])
+        kept.save(self._uow.connection, [self._payments[order_id] for order_id in sorted(self._changed)])

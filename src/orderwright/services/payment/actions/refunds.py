@@ -5,7 +5,6 @@ Invariant: the sum of all refunds that were ever decided never passes what was c
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
 
 from msgspec import UNSET
 
@@ -13,9 +12,10 @@ from orderwright.contracts.payments import PaymentRefunded
 from orderwright.kernel import money
 from orderwright.kernel.errors import Conflict, Invalid, NotFound
 from orderwright.kernel.unit import UnitOfWork
-from orderwright.services.payment import store
 from orderwright.services.payment.domain import Payment, PaymentStatus
-from orderwright.services.payment.store import Refund
+from orderwright.services.payment.store import payments as kept
+from orderwright.services.payment.store import refunds as ledger
+from orderwright.services.payment.store.refunds import Refund
 
 
 def refund(
@@ -24,14 +24,14 @@ def refund(
     """Decide a refund of `amount_minor`, or of all that is left. Conflict when nothing was captured; Invalid when it is
     more than is left.
     """
-    payment = store.by_id(uow.connection, [payment_id], lock=True).get(payment_id)
+    payment = kept.by_id(uow.connection, [payment_id], lock=True).get(payment_id)
     if payment is None:
         raise NotFound("There is no such payment")
     if payment.status is not PaymentStatus.SUCCESS or payment.currency is None:
         raise Conflict("Nothing was captured that could be refunded", problem="invalid-state-transition")
     left = payment.captured_minor - payment.promised_minor
     amount = left if amount_minor is None else amount_minor
-    if amount <= 0 or not store.promise_refund(uow.connection, payment_id, amount, uow.now):
+    if amount <= 0 or not kept.promise_refund(uow.connection, payment_id, amount, uow.now):
         raise Invalid(
             f"{money.text(left, payment.currency)} {payment.currency} are left to refund",
             problem="refund-exceeds-captured",
@@ -43,18 +43,22 @@ def refund(
 def refund_rest(uow: UnitOfWork, payment: Payment, *, reason: str) -> Payment:
     """Everything that is left goes back; nothing happens when nothing is left."""
     left = payment.captured_minor - payment.promised_minor
-    if left > 0 and store.promise_refund(uow.connection, payment.id, left, uow.now):
+    if left > 0 and kept.promise_refund(uow.connection, payment.id, left, uow.now):
         _decide(uow, payment, left, reason=reason, requested_by=None)
         return replace(payment, promised_minor=payment.promised_minor + left)
     return payment
 
 
-def record_done(uow: UnitOfWork, refunds: Sequence[Refund], currency: str) -> None:
+def record_done(uow: UnitOfWork, done: Sequence[Refund], currency: str) -> None:
     """The provider has given this money back."""
-    for one in refunds:
-        if not store.finish_refund(uow.connection, one, uow.now):
+    payments = kept.by_id(uow.connection, [one.payment_id for one in done], lock=True)
+    for one in done:
+        if not ledger.finish(uow.connection, one.id, uow.now):
             continue
-        payment = store.by_id(uow.connection, [one.payment_id])[one.payment_id]
+        kept.add_refunded(uow.connection, one.payment_id, one.amount_minor, uow.now)
+        payment = payments[one.payment_id]
+        payment = replace(payment, refunded_minor=payment.refunded_minor + one.amount_minor)
+        payments[one.payment_id] = payment
         assert payment.currency is not None
         if payment.traceparent:
             uow.traces[payment.order_id] = payment.traceparent
@@ -70,15 +74,8 @@ def record_done(uow: UnitOfWork, refunds: Sequence[Refund], currency: str) -> No
         uow.tell(payment.order_id)
 
 
-def postpone(uow: UnitOfWork, refund_id: str, delay_s: float) -> None:
-    """The provider could not be reached; ask again later."""
-    store.postpone_refund(uow.connection, refund_id, uow.now + timedelta(seconds=delay_s))
-
-
 def _decide(uow: UnitOfWork, payment: Payment, amount: int, *, reason: str | None, requested_by: str | None) -> Refund:
-    refund_id = uow.ids.new()
-    store.insert_refund(
-        uow.connection, refund_id, payment.id, amount, uow.now, reason=reason, requested_by=requested_by
-    )
     uow.wake("refund")
-    return Refund(refund_id, payment.id, amount, "pending", reason, 0, uow.now)
+    return ledger.insert(
+        uow.connection, uow.ids.new(), payment.id, amount, uow.now, reason=reason, requested_by=requested_by
+    )

@@ -9,8 +9,8 @@ from datetime import timedelta
 
 from orderwright.kernel.errors import Conflict, NotFound
 from orderwright.kernel.unit import UnitOfWork
-from orderwright.services.payment import store
 from orderwright.services.payment.domain import Payment, PaymentStatus
+from orderwright.services.payment.store import payments as kept
 
 HOLD = timedelta(seconds=30)
 """How long a change may take; after it somebody else may begin one."""
@@ -23,7 +23,7 @@ def hold(uow: UnitOfWork, order_id: str, holder: str) -> Payment:
     if others:
         raise Conflict("The order is being changed at this moment", problem="change-in-progress", retry_after_s=1)
     held = replace(payment, held_by=holder, held_until=uow.now + HOLD, updated_at=uow.now)
-    store.save(uow.connection, [held])
+    kept.save(uow.connection, [held])
     return held
 
 
@@ -33,13 +33,13 @@ def set_terms(uow: UnitOfWork, order_id: str, holder: str, amount_minor: int) ->
     if payment.held_by != holder:
         raise Conflict("Somebody else is changing the order", problem="change-in-progress", retry_after_s=1)
     changed = replace(payment, amount_minor=amount_minor, held_by=None, held_until=None, updated_at=uow.now)
-    store.save(uow.connection, [changed])
+    kept.save(uow.connection, [changed])
     uow.tell(order_id)
     return changed
 
 
 def _pending(uow: UnitOfWork, order_id: str) -> Payment:
-    payment = store.by_order(uow.connection, [order_id], lock=True).get(order_id)
+    payment = kept.by_order(uow.connection, [order_id], lock=True).get(order_id)
     if payment is None or not payment.known:
         raise NotFound("There is no such order")
     if payment.status is not PaymentStatus.PENDING or payment.order_cancelled:

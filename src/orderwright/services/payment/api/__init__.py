@@ -2,16 +2,17 @@
 
 schemas   what is sent and answered     paying    POST /payments and how to pay
 reading   payments of orders            refunding   money back     webhooks   hints of providers
+attention   what staff look after
 """
 
 from fastapi import APIRouter
 
-from orderwright.services.payment.api import paying, reading, refunding, webhooks
+from orderwright.services.payment.api import attention, paying, reading, refunding, webhooks
 
 
 def router() -> APIRouter:
     """All routes of the service."""
     whole = APIRouter()
-    for part in (paying.router, reading.router, refunding.router, webhooks.router):
+    for part in (paying.router, attention.router, reading.router, refunding.router, webhooks.router):
         whole.include_router(part)
     return whole

@@ -30,12 +30,13 @@ from orderwright.services.payment.api.schemas import (
     TokenBody,
     payment_view,
 )
-from orderwright.services.payment.domain import Method, Payment, PaymentStatus
+from orderwright.services.payment.domain import UNDECIDED, Method, Payment, PaymentStatus
 from orderwright.services.payment.providers import Token
 
 router = APIRouter(route_class=ExactRoute, tags=["payments"])
 
 POLL_S = 0.2
+UNFINISHED = (*UNDECIDED, PaymentStatus.QUARANTINED)
 
 _METHOD: TypeAdapter[CardBody | TokenBody] = TypeAdapter(MethodBody)
 
@@ -61,7 +62,8 @@ async def pay(
     async def answer_for(begun: dict[str, str]) -> Answer:
         payment = await desk.payment(begun["payment_id"])
         if begun["attempt_id"] == command.attempt_id:
-            payment = await desk.cashier.charge(payment, timeout_s=desk.settings.charge_timeout_s) or payment
+            done = await desk.cashier.charge(payment, timeout_s=desk.settings.charge_timeout_s)
+            payment = done or await desk.payment(payment.id)
         return _answer(payment)
 
     return await finish(desk.intake, claim, await desk.intake.submit(command, claim), answer_for)
@@ -120,7 +122,9 @@ def _may_still_come(payment: Payment | None) -> bool:
 
 
 def _answer(payment: Payment) -> Answer:
-    status = {PaymentStatus.CHARGING: 202, PaymentStatus.FAILED: 400}.get(payment.status, 201)
+    if payment.status in UNFINISHED:
+        return json_answer(202, payment_view(payment))
+    status = 400 if payment.status is PaymentStatus.FAILED else 201
     return json_answer(status, payment_view(payment))
 
 

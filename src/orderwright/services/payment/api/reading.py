@@ -5,9 +5,9 @@ from fastapi import APIRouter
 from orderwright.kernel.auth import AnyCaller
 from orderwright.kernel.errors import NotFound
 from orderwright.kernel.web import ExactRoute
-from orderwright.services.payment import store
 from orderwright.services.payment.api.desk import Desk
 from orderwright.services.payment.api.schemas import PaymentView, RefundView, payment_view, refund_view
+from orderwright.services.payment.store import refunds as ledger
 
 router = APIRouter(route_class=ExactRoute, tags=["payments"])
 
@@ -28,5 +28,5 @@ async def get_payment(payment_id: str, caller: AnyCaller, desk: Desk) -> Payment
 @router.get("/payments/{payment_id}/refunds", summary="What was given back of a payment")
 async def refunds_of_payment(payment_id: str, caller: AnyCaller, desk: Desk) -> list[RefundView]:
     payment = await desk.own_payment(payment_id, caller)
-    found = await desk.kit.units.read(lambda connection: store.refunds_of(connection, payment.id))
+    found = await desk.kit.units.read(lambda connection: ledger.of_payment(connection, payment.id))
     return [refund_view(refund, payment.currency or "") for refund in found]

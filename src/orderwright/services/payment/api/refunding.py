@@ -6,10 +6,10 @@ from orderwright.kernel import money
 from orderwright.kernel.auth import StaffOrService
 from orderwright.kernel.unit import UnitOfWork
 from orderwright.kernel.web import ExactRoute, IdempotencyKey, claim_for, once
-from orderwright.services.payment import store
 from orderwright.services.payment.actions import refunds
 from orderwright.services.payment.api.desk import Desk
 from orderwright.services.payment.api.schemas import RefundBody, RefundedView, members_of, refund_view
+from orderwright.services.payment.store import payments as kept
 
 router = APIRouter(route_class=ExactRoute, tags=["payments"])
 
@@ -30,7 +30,7 @@ async def refund_payment(
 
     def work(uow: UnitOfWork) -> RefundedView:
         refund = refunds.refund(uow, payment.id, amount_minor, reason=wanted.reason, requested_by=caller.id)
-        now = store.by_id(uow.connection, [payment.id])[payment.id]
+        now = kept.by_id(uow.connection, [payment.id])[payment.id]
         return RefundedView(**members_of(now), refund=refund_view(refund, now.currency or ""))
 
     return await once(desk.kit.units, claim_for(request, caller, key), 200, work)

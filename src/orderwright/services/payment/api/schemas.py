@@ -8,8 +8,8 @@ from pydantic import Field, StringConstraints
 from orderwright.kernel import money
 from orderwright.kernel.money import AmountText, PositiveAmount
 from orderwright.kernel.web import Body, OpaqueId, ShortText, View
-from orderwright.services.payment.domain import Payment, PaymentStatus
-from orderwright.services.payment.store import Refund
+from orderwright.services.payment.domain import UNDECIDED, Payment, PaymentStatus
+from orderwright.services.payment.store.refunds import Refund
 
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 
@@ -101,6 +101,9 @@ class PaymentView(View):
     refunded_amount: AmountText
     failure_code: str | None
     detail: str | None
+    unknown_since: datetime | None = Field(
+        description="The provider has not answered since then; it is asked what became of the charge"
+    )
     created_at: datetime
     updated_at: datetime
 
@@ -150,6 +153,7 @@ def members_of(payment: Payment) -> dict[str, Any]:
         "refunded_amount": money.from_minor(payment.refunded_minor, currency),
         "failure_code": payment.failure_code,
         "detail": FAILURES.get(payment.failure_code, "The payment failed.") if payment.failure_code else None,
+        "unknown_since": payment.undecided_since if payment.status is PaymentStatus.UNKNOWN else None,
         "created_at": payment.created_at,
         "updated_at": payment.updated_at,
     }
@@ -171,8 +175,12 @@ def refund_view(refund: Refund, currency: str) -> RefundView:
     )
 
 
+_PENDING = frozenset({PaymentStatus.EXPECTED, PaymentStatus.PENDING, *UNDECIDED, PaymentStatus.QUARANTINED})
+"""What a payer is told of all of these; staff see which it is."""
+
+
 def _status(payment: Payment) -> str:
-    if payment.status in {PaymentStatus.EXPECTED, PaymentStatus.PENDING, PaymentStatus.CHARGING}:
+    if payment.status in _PENDING:
         return "pending"
     if payment.refunded_minor and payment.refunded_minor == payment.captured_minor:
         return "refunded"

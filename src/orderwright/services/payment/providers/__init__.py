@@ -1,7 +1,8 @@
 """The outside world that takes the money, behind one Protocol; and the table of who is behind it.
 
 The contract of a provider, held by the conformance tests for each: every call carries a key that was made before it;
-the same key never moves money twice; after a call without an answer, `lookup` tells what became of it.
+the same key never moves money twice; after a call without an answer, `lookup` and `lookup_refund` tell what became of
+it. Whatever a call raises that is not ProviderUnavailable is taken for no answer.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from importlib import import_module
 from typing import Protocol
 
 from orderwright.kernel.errors import ConfigurationError, OrderwrightError
+from orderwright.kernel.jobs import Job
 from orderwright.kernel.manifest import Kit
 from orderwright.services.payment.domain import Card
 from orderwright.services.payment.settings import PaymentSettings
@@ -56,10 +58,19 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class WebhookEvent:
-    """A provider's hint that something became of a charge. It is never believed, only followed up."""
+    """A provider's hint that something became of a charge or a refund. It is never believed, only followed up.
+
+    One that names neither is of a type that we have no use for.
+    """
 
     id: str
-    charge_key: str
+    charge_key: str | None
+    type: str = ""
+    refund_key: str | None = None
+    captured: bool | None = None
+    """Whether it says that money was taken; None when it says nothing of that."""
+    amount_minor: int | None = None
+    currency: str | None = None
 
 
 class PaymentProvider(Protocol):
@@ -68,6 +79,8 @@ class PaymentProvider(Protocol):
     name: str
     accepts_cards: bool
     """Only the sandbox does: card numbers belong on a real provider's own page."""
+    jobs: tuple[Job, ...]
+    """What it does on a schedule, as the sandbox sends its webhooks; most have nothing to do."""
 
     async def tokenize(self, cards: Sequence[Card]) -> Sequence[Token]:
         """Tokens for cards, in their order."""
@@ -84,8 +97,13 @@ class PaymentProvider(Protocol):
     async def refund(self, key: str, charge_key: str, amount_minor: int) -> None:
         """Give money back, once for `key`. ProviderTimeout; ProviderUnavailable."""
 
+    async def lookup_refund(self, key: str) -> int | None:
+        """How many minor units went back under `key`; None when it never arrived."""
+
     def read_webhook(self, headers: Mapping[str, str], body: bytes) -> WebhookEvent:
-        """The event in a webhook. Unauthenticated when it was not signed by this provider just now."""
+        """The event in a webhook. Unauthenticated when it was not signed by this provider just now; Invalid when it
+        was, and cannot be read.
+        """
 
     async def start(self) -> None:
         """Get ready."""

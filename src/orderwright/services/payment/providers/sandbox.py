@@ -5,23 +5,20 @@ and the last four digits; the number itself is forgotten at once. Invariant: its
 one charge a key, so they can be compared with ours.
 """
 
-import base64
-import hashlib
-import hmac
 import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-import msgspec
 import sqlalchemy as sa
 
 from orderwright.kernel.batching import Gathered
 from orderwright.kernel.columns import Instant
 from orderwright.kernel.database import Database, open_database, wait_for_other_migrations
-from orderwright.kernel.errors import Invalid, Unauthenticated
+from orderwright.kernel.errors import Invalid
+from orderwright.kernel.jobs import Job
 from orderwright.kernel.manifest import Kit
-from orderwright.kernel.rows import insert_ignoring, one_of
+from orderwright.kernel.rows import insert_ignoring, insert_new, one_of
 from orderwright.services.payment.domain import Card
 from orderwright.services.payment.providers import (
     Captured,
@@ -32,6 +29,7 @@ from orderwright.services.payment.providers import (
     Token,
     WebhookEvent,
 )
+from orderwright.services.payment.providers.sandbox_webhooks import SandboxWebhooks
 from orderwright.services.payment.settings import PaymentSettings
 
 CARDS: Mapping[str, str] = {
@@ -44,11 +42,15 @@ CARDS: Mapping[str, str] = {
     "4000000000000028": "timeout_not_taken",
     "4000000000000036": "slow",
     "4000000000000044": "unavailable",
+    "4000000000000051": "silent",
+    "4000000000000077": "refund_timeout",
+    "4000000000000085": "other_amount",
+    "4000000000000093": "declined_then_taken",
 }
 """What these numbers do; every other plausible number succeeds."""
 SUCCESS = "approve"
+DECLINES = frozenset({"card_declined", "insufficient_funds", "expired_card", "incorrect_cvc", "processing_error"})
 FAILS_TWICE = 2
-WEBHOOK_TOLERANCE = timedelta(minutes=5)
 
 _TOKEN = re.compile(r"tok_(?P<brand>[a-z]{2,12})_(?P<last4>[0-9]{4})_(?P<behaviour>[a-z_]{2,30})", re.ASCII)
 _SHORTHANDS = {
@@ -65,6 +67,7 @@ charges = sa.Table(
     sa.Column("outcome", sa.String(40), nullable=False, comment="captured, or why not"),
     sa.Column("amount_minor", sa.BigInteger, nullable=False),
     sa.Column("currency", sa.String(3), nullable=False),
+    sa.Column("behaviour", sa.String(30), comment="what the card does later on"),
     sa.Column("at", Instant, nullable=False),
 )
 refunds = sa.Table(
@@ -93,12 +96,15 @@ class Sandbox:
         self._books = books
         self._clock = kit.clock
         self._settings = settings
+        self._webhooks = SandboxWebhooks(books, kit, settings)
         self._tries: dict[str, int] = {}
         self._entries: Gathered[dict[str, Any], Outcome] = Gathered(self._enter_charges)
+        self.jobs: tuple[Job, ...] = self._webhooks.jobs
 
     async def start(self) -> None:
         await self._books.create()
         await self._books.write(_make_tables)
+        await self._webhooks.start()
 
     async def close(self) -> None:
         await self._books.close()
@@ -127,54 +133,55 @@ class Sandbox:
             if known is not None:
                 return known
             await self._misbehave(behaviour, key)
-        approved = behaviour in {SUCCESS, "timeout_taken", "timeout_not_taken", "slow", "unavailable"}
         entry = {
             "key": key,
-            "outcome": CAPTURED if approved else behaviour,
-            "amount_minor": amount_minor,
+            "outcome": behaviour if behaviour in DECLINES else CAPTURED,
+            "amount_minor": amount_minor - (behaviour == "other_amount"),
             "currency": currency,
+            "behaviour": None if behaviour == SUCCESS else behaviour,
             "at": self._clock.now(),
         }
         outcome = await self._entries.submit(entry)
-        if behaviour == "timeout_taken":
+        if behaviour in {"timeout_taken", "silent"}:
             raise ProviderTimeout("The sandbox took the money and did not answer")
-        return outcome
+        return Declined("card_declined") if behaviour == "declined_then_taken" else outcome
 
     async def lookup(self, key: str) -> Outcome | None:
         row = await self._books.read(
             lambda connection: connection.execute(sa.select(charges).where(charges.c.key == key)).one_or_none()
         )
+        if row is not None and row.behaviour == "silent":
+            until = row.at + timedelta(seconds=self._settings.sandbox_silent_s)
+            if self._clock.now() < until:
+                raise ProviderTimeout("The sandbox does not say what became of it")
         return None if row is None else _outcome(row)
 
     async def refund(self, key: str, charge_key: str, amount_minor: int) -> None:
         now = self._clock.now()
 
-        def enter(connection: sa.Connection) -> None:
+        def enter(connection: sa.Connection) -> bool:
+            charge = sa.select(charges).where(charges.c.key == charge_key, charges.c.outcome == CAPTURED)
+            # Locked, so that two refunds at once see each other.
+            taken = connection.execute(charge.with_for_update()).one_or_none()
             row = {"key": key, "charge_key": charge_key, "amount_minor": amount_minor, "at": now}
-            insert_ignoring(connection, refunds, [row])
+            new = bool(insert_new(connection, refunds, [row], ["key"]))
             back = sa.select(sa.func.sum(refunds.c.amount_minor)).where(refunds.c.charge_key == charge_key)
-            taken = sa.select(charges.c.amount_minor).where(charges.c.key == charge_key, charges.c.outcome == CAPTURED)
-            if (connection.execute(back).scalar() or 0) > (connection.execute(taken).scalar() or 0):
+            if taken is None or (connection.execute(back).scalar() or 0) > taken.amount_minor:
                 raise ProviderUnavailable("The sandbox gives no more back than it took")
+            if new:
+                money = {"key": charge_key, "refund_key": key, "amount": amount_minor, "currency": taken.currency}
+                self._webhooks.note(connection, [("refund.succeeded", money)], now)
+            return new and taken.behaviour == "refund_timeout"
 
-        await self._books.write(enter)
+        if await self._books.write(enter):
+            raise ProviderTimeout("The sandbox gave the money back and did not answer")
+
+    async def lookup_refund(self, key: str) -> int | None:
+        query = sa.select(refunds.c.amount_minor).where(refunds.c.key == key)
+        return await self._books.read(lambda connection: connection.execute(query).scalar_one_or_none())
 
     def read_webhook(self, headers: Mapping[str, str], body: bytes) -> WebhookEvent:
-        """Signed as in Standard Webhooks 1.0.0 (`webhook-id`, `webhook-timestamp`, `webhook-signature`)."""
-        secret = self._settings.sandbox_webhook_secret
-        id_, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
-        if secret is None or not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) < 12):
-            raise _unsigned()
-        signed = f"{id_}.{timestamp}.".encode() + body
-        expected = base64.b64encode(hmac.digest(secret.get_secret_value().encode(), signed, hashlib.sha256)).decode()
-        given = [part.partition(",")[2] for part in headers.get("webhook-signature", "").split(" ")[:10]]
-        age_s = abs(self._clock.now().timestamp() - int(timestamp))
-        if age_s > WEBHOOK_TOLERANCE.total_seconds() or not any(_same(expected, one) for one in given):
-            raise _unsigned()
-        try:
-            return WebhookEvent(id_, str(msgspec.json.decode(body)["data"]["key"]))
-        except (msgspec.DecodeError, KeyError, TypeError):
-            raise Invalid("The webhook's body is not one of the sandbox's") from None
+        return self._webhooks.read(headers, body)
 
     async def _misbehave(self, behaviour: str, key: str) -> None:
         if behaviour == "slow":
@@ -190,9 +197,14 @@ class Sandbox:
         keys = [entry["key"] for entry in entries]
 
         def enter(connection: sa.Connection) -> dict[str, Outcome]:
-            insert_ignoring(connection, charges, entries)
-            rows = connection.execute(sa.select(charges).where(one_of(charges.c.key, keys)))
-            return {row.key: _outcome(row) for row in rows}
+            if self._webhooks.sends:
+                added = {row.key for row in insert_new(connection, charges, entries, ["key"])}
+                told = [_told(entry) for entry in entries if entry["key"] in added]
+                self._webhooks.note(connection, told, self._clock.now())
+            else:
+                insert_ignoring(connection, charges, entries)
+            found = connection.execute(sa.select(charges).where(one_of(charges.c.key, keys)))
+            return {row.key: _outcome(row) for row in found}
 
         entered = await self._books.write(enter)
         return [entered[key] for key in keys]
@@ -202,12 +214,11 @@ def _outcome(row: Any) -> Outcome:
     return Captured(row.amount_minor, row.currency) if row.outcome == CAPTURED else Declined(row.outcome)
 
 
-def _same(expected: str, given: str) -> bool:
-    return hmac.compare_digest(expected.encode(), given.encode())
-
-
-def _unsigned() -> Unauthenticated:
-    return Unauthenticated("The webhook is not signed by this provider just now", problem="webhook-signature-invalid")
+def _told(entry: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The webhook about a charge that was entered."""
+    taken = entry["outcome"] == CAPTURED
+    money = {"key": entry["key"], "amount": entry["amount_minor"], "currency": entry["currency"]}
+    return "charge.captured" if taken else "charge.declined", money
 
 
 def _make_tables(connection: sa.Connection) -> None:
