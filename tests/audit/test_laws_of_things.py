@@ -173,4 +173,4 @@ def _waiting_event(key: str, since: datetime) -> sa.Insert:
 def _kept(state: str, key: str) -> sa.Insert:
     times = {"next_attempt_at": LONG_AGO, "created_at": LONG_AGO, "updated_at": LONG_AGO}
     row = {"id": NOBODY, "state": state, "topic": "order.created", "key": key, "headers": {}, "body": b"{}"}
-    return sa.insert(kept_messages).values(**row, attempts=8, error="it broke", **times)
+    return sa.insert(kept_messages).values(**row, attempts=8, holds=True, error="it broke", **times)
