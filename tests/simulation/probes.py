@@ -34,9 +34,11 @@ ERRORS = frozenset({"shipped_although_cancelled", "cancelled_although_shipped", 
 
 REACHED_OFTEN = (
     "duplicate dropped by the inbox",
+    "fault: handler fails",
     "fault: crash after commit",
     "fault: crash before acknowledge",
     "fault: db commits and does not say so",
+    "kept message tried again",
     "money came after the order was cancelled, and goes back",
     "outbox rows taken over",
     "request answered from its Idempotency-Key",
@@ -52,10 +54,11 @@ REACHED_OFTEN = (
 """Hard states that a hundred seeds reach; a batch that does not has become too quiet."""
 REACHED_SELDOM = (
     "cancellation refused",
+    "dead letter replayed: handled",
     "fault: crash in a provider call",
     "fault: provider does not answer",
     "goods of an order changed",
-    "kept message tried again",
+    "message parked behind a kept one",
     "refunded by staff: all",
     "refunded by staff: a part",
     "saga: reserve_inventory timed out",
@@ -99,6 +102,7 @@ def watching() -> Iterator[None]:
         _after(stack, "orderwright.kernel.idempotency._verdict_on_known", idempotency._verdict_on_known, _verdict)
         _after(stack, "orderwright.kernel.outbox.claim", outbox.claim, _taken_over)
         _after(stack, "orderwright.kernel.deadletters.kept.claim_due", kept.claim_due, _tried_again)
+        _after(stack, "orderwright.kernel.deadletters.kept.park", kept.park, _parked)
         again = saga.SagaState.with_undo_asked_again
         _after(stack, "orderwright.kernel.saga.SagaState.with_undo_asked_again", again, _undo_again)
         _after(stack, "orderwright.services.order.sagas.advance", saga.advance, _saga)
@@ -127,6 +131,10 @@ def _taken_over(claimed: Any, *_: Any) -> None:
 
 def _tried_again(kept: Any, *_: Any) -> None:
     reach("kept message tried again", len(kept))
+
+
+def _parked(_: Any, _connection: Any, messages: Any) -> None:
+    reach("message parked behind a kept one", len(messages))
 
 
 def _undo_again(*_: Any) -> None:
