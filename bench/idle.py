@@ -133,11 +133,20 @@ def _commands() -> int:
 
 
 def _server(base: str) -> Use | None:
-    """What the broker's server has used, where it was started from this checkout."""
+    """What the broker's server has used, with all that it has begun, where it was started from this checkout."""
     try:
-        return Use.of(int((chosen_folder() / base / "pid").read_text()))
-    except (FileNotFoundError, ValueError):
+        leader = (chosen_folder() / base / "pid").read_text().strip()
+    except FileNotFoundError:
         return None
+    uses = [Use.of(int(stat.parent.name)) for stat in Path("/proc").glob("[0-9]*/stat") if _is_in(stat, leader)]
+    return Use(sum(use.cpu_s for use in uses), sum(use.wake_ups for use in uses))
+
+
+def _is_in(stat: Path, session: str) -> bool:
+    try:
+        return stat.read_text().rpartition(")")[2].split()[3] == session
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def _print(base: str, before: Reading, after: Reading) -> None:

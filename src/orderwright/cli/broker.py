@@ -7,8 +7,8 @@ less, whoever else is at work.
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from typing import Final
 
 from rich.console import Console
@@ -20,7 +20,7 @@ from orderwright.contracts import audience
 from orderwright.kernel.broker import Backlog, Broker
 from orderwright.kernel.brokers import open_broker
 from orderwright.kernel.clock import Clock, SystemClock
-from orderwright.kernel.consumer import Consumer, finished_or_cancelled
+from orderwright.kernel.consumer import Consumer
 from orderwright.kernel.errors import BrokerUnavailable, ConfigurationError, DatabaseUnavailable, OrderwrightError
 from orderwright.kernel.manifest import Kit, Service
 from orderwright.kernel.peers import Peers
@@ -57,8 +57,7 @@ async def drain(*, timeout_s: float) -> int:
     try:
         async with asyncio.timeout(timeout_s or None), open_broker(_url()) as broker:
             while not await _is_empty(broker, clock):
-                async with _hearing(broker, settings, clock) as hearing:
-                    await hearing.until_nothing_waits(broker, clock)
+                await _hear_until_nothing_waits(broker, settings, clock)
                 # Now also what nobody tells of while somebody has it in hand is counted.
                 left = await broker.backlog(audience())
                 _print(left)
@@ -82,56 +81,49 @@ async def _is_empty(broker: Broker, clock: Clock) -> bool:
     return _empty(await broker.backlog(audience()))
 
 
-class _Hearing:
-    """Consumers of all services that hear anything, at work on one broker."""
+async def _hear_until_nothing_waits(broker: Broker, settings: PlatformSettings, clock: Clock) -> None:
+    """Everybody hears on `broker`, and finishes what is in hand. OrderwrightError when it cannot come to an end."""
+    failure: OrderwrightError | None = None
+    async with AsyncExitStack() as databases:
+        consumers = [await _consumer(name, databases, broker, settings, clock) for name in audience()]
+        async with asyncio.TaskGroup() as tasks:
+            for consumer in consumers:
+                tasks.create_task(consumer.run_forever())
+            try:
+                await _until_nothing_waits(broker, consumers, clock)
+            except OrderwrightError as error:
+                failure = error
+            finally:
+                for consumer in consumers:
+                    consumer.stop()
+    if failure is not None:
+        raise failure
 
-    def __init__(self, consumers: Sequence[Consumer]) -> None:
-        self._consumers = consumers
-        self._tasks = [consumer.begin() for consumer in consumers]
 
-    async def until_nothing_waits(self, broker: Broker, clock: Clock) -> None:
-        """Print what is left whenever it has changed. OrderwrightError when somebody stopped hearing."""
-        shown: Left = {}
-        while True:
-            left = await broker.backlog(audience())
-            if left != shown:
-                _print(left)
-                shown = left
-            if not any(one.count for one in left.values()):
-                return
-            self._see_that_all_hear()
-            await clock.sleep(LOOK_EVERY_S)
+async def _consumer(
+    name: str, databases: AsyncExitStack, broker: Broker, settings: PlatformSettings, clock: Clock
+) -> Consumer:
+    units = units_of(name, await databases.enter_async_context(opened(name)))
+    # Handlers ask nobody: they run inside a transaction.
+    peers = Peers(lambda service: load(SERVICES[service]), clock, units.ids)
+    service: Service = load(SERVICES[name])(Kit(settings, units, peers, clock, units.ids, units.feed))
+    return Consumer(name, service.consumes, broker, units)
 
-    async def finish(self, timeout_s: float) -> None:
-        """Take no more, and finish what is in hand; what takes too long is rolled back, and waits at the broker."""
-        for consumer in self._consumers:
-            consumer.stop()
-        await asyncio.gather(*(finished_or_cancelled(task, timeout_s) for task in self._tasks))
 
-    def _see_that_all_hear(self) -> None:
-        for consumer, task in zip(self._consumers, self._tasks, strict=True):
+async def _until_nothing_waits(broker: Broker, consumers: Sequence[Consumer], clock: Clock) -> None:
+    """Print what is left whenever it has changed."""
+    shown: Left = {}
+    while True:
+        left = await broker.backlog(audience())
+        if left != shown:
+            _print(left)
+            shown = left
+        if not any(one.count for one in left.values()):
+            return
+        for consumer in consumers:
             if consumer.stopped_because:
                 raise OrderwrightError(consumer.stopped_because)
-            if task.done():
-                task.result()
-
-
-@asynccontextmanager
-async def _hearing(broker: Broker, settings: PlatformSettings, clock: Clock) -> AsyncIterator[_Hearing]:
-    """Everybody hears on `broker`, on the services' own databases, and sends nothing."""
-    async with AsyncExitStack() as databases:
-        consumers: list[Consumer] = []
-        for name in audience():
-            units = units_of(name, await databases.enter_async_context(opened(name)))
-            # Handlers ask nobody: they run inside a transaction.
-            peers = Peers(lambda service: load(SERVICES[service]), clock, units.ids)
-            service: Service = load(SERVICES[name])(Kit(settings, units, peers, clock, units.ids, units.feed))
-            consumers.append(Consumer(name, service.consumes, broker, units))
-        hearing = _Hearing(consumers)
-        try:
-            yield hearing
-        finally:
-            await hearing.finish(settings.stop_timeout_s)
+        await clock.sleep(LOOK_EVERY_S)
 
 
 def _url() -> str:

@@ -64,10 +64,6 @@ class Consumer:
         if self._subscription is None:
             self._subscription = await self._broker.subscribe(self._service, self.topics, max_batch=MAX_BATCH)
 
-    def begin(self) -> "asyncio.Task[None]":
-        """Run in the background of whoever holds the task; see `finished_or_cancelled` for its end."""
-        return asyncio.create_task(self.run_forever(), name=f"{self._service} consumer")
-
     async def run_forever(self) -> None:
         """Hear until it is stopped; the batch in hand is then finished and acknowledged, and the group left."""
         try:
