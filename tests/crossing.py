@@ -34,16 +34,18 @@ async def two_copies(
 
 
 async def crossing(database_url: str, service: str, table: str, *works: Awaitable[object]) -> None:
-    """Do `works` so that each has come to its first change of `table` before any of them makes it."""
+    """Do `works` so that each has come to its first change of `table` before any of them makes it, in their order."""
     connection = await asyncpg.connect(f"{database_url}_{service}")
     try:
         transaction = connection.transaction()
         await transaction.start()
         await connection.execute(f"LOCK TABLE {table} IN SHARE MODE")
-        tasks = [asyncio.ensure_future(work) for work in works]
-        async with asyncio.timeout(TOGETHER_WITHIN_S):
-            while await connection.fetchval(_WAITING) < len(tasks):
-                await asyncio.sleep(0.01)
+        tasks: list[asyncio.Future[object]] = []
+        for work in works:
+            tasks.append(asyncio.ensure_future(work))
+            async with asyncio.timeout(TOGETHER_WITHIN_S):
+                while await connection.fetchval(_WAITING) < len(tasks):
+                    await asyncio.sleep(0.01)
         await transaction.rollback()
         await asyncio.gather(*tasks)
     finally:

@@ -16,6 +16,7 @@
     ├── MalformedMessage                  a message nobody can ever handle: straight to the dead letters
     ├── TryLater                          a message that cannot be handled yet: kept and tried again
     ├── DatabaseUnavailable               the service's own database does not answer
+    │   └── DatabaseMissing               its server does, and has no such database
     ├── BrokerUnavailable                 the broker does not answer; the outbox holds what was said
     └── ConfigurationError                the settings make no sense; the process must not start
 
@@ -113,6 +114,10 @@ class TryLater(OrderwrightError):
 
 class DatabaseUnavailable(OrderwrightError):
     """The service's own database does not answer; the work was rolled back or its outcome is unknown."""
+
+
+class DatabaseMissing(DatabaseUnavailable):
+    """The database's server answers, and says that there is no such database."""
 
 
 class BrokerUnavailable(OrderwrightError):

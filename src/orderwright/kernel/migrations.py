@@ -9,7 +9,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from orderwright.kernel.database import Database, wait_for_other_migrations
-from orderwright.kernel.errors import ConfigurationError
+from orderwright.kernel.errors import ConfigurationError, DatabaseMissing
 
 VERSION_TABLE = "alembic_version"
 
@@ -42,8 +42,11 @@ async def migrate(database: Database, folder: Path) -> bool:
 
 
 async def check_migrated(database: Database, folder: Path) -> None:
-    """ConfigurationError unless `database` is at the newest revision in `folder`."""
-    revision = await database.read(current_revision)
+    """ConfigurationError unless `database` is there, at the newest revision in `folder`."""
+    try:
+        revision = await database.read(current_revision)
+    except DatabaseMissing:
+        revision = None
     newest = newest_revision(folder)
     if revision != newest:
         raise ConfigurationError(

@@ -14,7 +14,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from orderwright.kernel.errors import ConfigurationError, DatabaseUnavailable
+from orderwright.kernel.errors import ConfigurationError, DatabaseMissing, DatabaseUnavailable
 
 T = TypeVar("T")
 
@@ -54,9 +54,7 @@ class PostgresDatabase:
                 refused = error
         try:
             await self.ping()
-        except DatabaseUnavailable as error:
-            if not _is_missing(error.__cause__):
-                raise
+        except DatabaseMissing as error:
             raise ConfigurationError(
                 f"There is no database {self.url.database}, and it could not be made: {_told(refused or error)}. Make "
                 "it by hand, or let the account make databases (CREATEDB) and run `orderwright migrate`"
@@ -101,7 +99,8 @@ class PostgresDatabase:
                     continue
                 became_standby = state == STANDBY and engine is not self._reading
                 if state in CONFLICTS or became_standby or _is_outage(error, state):
-                    raise DatabaseUnavailable(f"PostgreSQL could not carry out the work: {_told(error)}") from error
+                    kind = DatabaseMissing if _is_missing(error) else DatabaseUnavailable
+                    raise kind(f"PostgreSQL could not carry out the work: {_told(error)}") from error
                 raise
 
     async def _create_from(self, maintenance: str) -> None:
