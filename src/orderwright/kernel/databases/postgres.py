@@ -28,7 +28,7 @@ CONFLICTS: Final = frozenset({"40001", "40P01"})
 OUTAGES: Final = ("08", "53", "57P", "58", "3D000")
 """Connection, resources, shutdown, the disk, no database (https://www.postgresql.org/docs/15/errcodes-appendix.html)."""
 INTERNAL: Final = "XX000"
-"""internal_error: while a connection is made it is the server's trouble ("could not write init file", with a full disk).
+"""internal_error: while a connection is made it is the server's trouble ("could not write init file": a full disk).
 After that it may be about the statement, which nobody should wait for to get better."""
 STANDBY: Final = "25006"
 """read_only_sql_transaction: an outage where we meant to write, and our own fault where we meant to read."""
