@@ -78,13 +78,14 @@ class Wired(Fleet):
 
 def _wait_for(member: Member) -> None:
     """Until it answers. DidNotStart when it ended, or had its time `STARTS` times: the machine may have much to do."""
-    for _ in range(STARTS - 1):
+    for left in reversed(range(STARTS)):
         try:
-            return member.until_ready()
+            member.until_ready()
         except DidNotStart:
-            if not member.running:
+            if not left or not member.running:
                 raise
-    member.until_ready()
+        else:
+            break
 
 
 @dataclass
