@@ -321,6 +321,30 @@ async def test_a_database_that_is_not_there_is_an_outage_and_not_a_fault() -> No
     await database.close()
 
 
+async def test_a_server_that_cannot_take_a_connection_is_an_outage_and_not_a_fault() -> None:
+    said = b"SFATAL\0VFATAL\0CXX000\0Mcould not write init file\0\0"
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """What PostgreSQL says while its disk is full (15.18)."""
+        length = int.from_bytes(await reader.readexactly(4))
+        if length == 8:
+            # The client asks for TLS first.
+            await reader.readexactly(4)
+            writer.write(b"N")
+            length = int.from_bytes(await reader.readexactly(4))
+        await reader.readexactly(length - 4)
+        writer.write(b"E" + (len(said) + 4).to_bytes(4) + said)
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    database = open_database(f"postgresql://nobody@127.0.0.1:{server.sockets[0].getsockname()[1]}/x", "order")
+    for attempt in (database.read(counts), database.write(lambda connection: add(connection, "a"))):
+        with pytest.raises(DatabaseUnavailable, match="could not write init file"):
+            await attempt
+    await database.close()
+    server.close()
+
+
 @pytest.mark.parametrize(
     "url", ["postgresql://host", "postgresql://host/x?connections=many", "sqlite:folder", "oracle://x"]
 )

@@ -27,6 +27,9 @@ CONFLICTS: Final = frozenset({"40001", "40P01"})
 """serialization_failure and deadlock_detected: nothing was done, and doing it again is right."""
 OUTAGES: Final = ("08", "53", "57P", "58", "3D000")
 """Connection, resources, shutdown, the disk, no database (https://www.postgresql.org/docs/15/errcodes-appendix.html)."""
+INTERNAL: Final = "XX000"
+"""internal_error: while a connection is made it is the server's trouble ("could not write init file": a full disk).
+After that it may be about the statement, which nobody should wait for to get better."""
 STANDBY: Final = "25006"
 """read_only_sql_transaction: an outage where we meant to write, and our own fault where we meant to read."""
 
@@ -90,15 +93,18 @@ class PostgresDatabase:
         attempt = 0
         while True:
             attempt += 1
+            connected = False
             try:
                 async with engine.connect() as connection, connection.begin():
+                    connected = True
                     return await connection.run_sync(work)
             except Exception as error:
                 state = _sqlstate(error)
                 if state in CONFLICTS and attempt < ATTEMPTS:
                     continue
                 became_standby = state == STANDBY and engine is not self._reading
-                if state in CONFLICTS or became_standby or _is_outage(error, state):
+                refused = state == INTERNAL and not connected
+                if state in CONFLICTS or became_standby or refused or _is_outage(error, state):
                     kind = DatabaseMissing if _is_missing(error) else DatabaseUnavailable
                     raise kind(f"PostgreSQL could not carry out the work: {_told(error)}") from error
                 raise
