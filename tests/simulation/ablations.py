@@ -282,7 +282,6 @@ REDUNDANT: Mapping[str, str] = {
     "charge: late money goes back": "the saga hears of it and asks for the undo again",
     "charge: the provider is asked first": "charging again under the same key finds out as well",
     "saga: undo is asked again": "messages are never lost, so the first time is enough",
-    "stock: plans are fresh": "the conditional update refuses, and the message is tried again",
     "stock: conditional update": "transactions run one after the other here, so plans always hold",
     "stock: CHECK constraints": "the conditional update stands before them",
     "stock: cancelled before it was heard of": "what is set aside then expires",
