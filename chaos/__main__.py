@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import os
 import secrets
+import signal
 import sys
 import time
 from datetime import UTC, datetime
@@ -56,12 +57,17 @@ def _carry_out(wanted: Wanted, now: datetime) -> int:
         sys.stdout.write(f"[{time.monotonic() - began_s:6.1f}] {line}\n")
         sys.stdout.flush()
 
+    # What was started must be ended however the run is ended; this one alone would leave it.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             outcome = runner.run(run(wanted, tell))
     except (CannotStart, DidNotStart) as error:
         sys.stderr.write(f"chaos: {error}\n")
         return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("chaos: broken off; everything is ended\n")
+        return 130
     named = wanted.folder / f"{now:%Y-%m-%d}-postgres-{wanted.broker}"
     named.with_suffix(".md").write_text(markdown(outcome, now.date()))
     named.with_suffix(".json").write_text(as_json(outcome))
