@@ -57,7 +57,7 @@ def _carry_out(wanted: Wanted, now: datetime) -> int:
         sys.stdout.write(f"[{time.monotonic() - began_s:6.1f}] {line}\n")
         sys.stdout.flush()
 
-    # What was started must be ended however the run is ended. A shell has its background work ignore the first of these.
+    # What was started must be ended however the run is ended. A shell has its background work ignore SIGINT.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
