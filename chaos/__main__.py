@@ -57,7 +57,8 @@ def _carry_out(wanted: Wanted, now: datetime) -> int:
         sys.stdout.write(f"[{time.monotonic() - began_s:6.1f}] {line}\n")
         sys.stdout.flush()
 
-    # What was started must be ended however the run is ended; this one alone would leave it.
+    # What was started must be ended however the run is ended. A shell has its background work ignore SIGINT.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
