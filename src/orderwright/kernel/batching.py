@@ -10,15 +10,26 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from orderwright.kernel import idempotency
+from orderwright.kernel.clock import Clock
 from orderwright.kernel.errors import BusinessError
 from orderwright.kernel.idempotency import Answer, Claim, Fresh, Resume, Verdict
+from orderwright.kernel.pace import Pace
 from orderwright.kernel.unit import UnitOfWork, Units
+
+BUSY_PER_S = 25.0
+LINGER_S = 0.008
+"""So long a caller waits for company while at least BUSY_PER_S of them come a second."""
 
 C = TypeVar("C")
 R = TypeVar("R")
 
 Action = Callable[[UnitOfWork, Sequence[C]], Sequence[R | BusinessError]]
 """Carries out many commands in one transaction; one result or refusal a command, in their order."""
+
+
+def pace_of_requests(clock: Clock) -> Pace:
+    """How long a request waits for others."""
+    return Pace(clock, busy_per_s=BUSY_PER_S, linger_s=LINGER_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +43,14 @@ class Gathered(Generic[C, R]):
     """Calls one asynchronous function of many for callers that each have one; alone, a caller is a batch of one."""
 
     def __init__(
-        self, carry_out: Callable[[Sequence[C]], Awaitable[Sequence[R | Exception]]], *, max_batch: int = 100
+        self,
+        carry_out: Callable[[Sequence[C]], Awaitable[Sequence[R | Exception]]],
+        *,
+        max_batch: int = 100,
+        pace: Pace | None = None,
     ) -> None:
         self._carry_out = carry_out
+        self._pace = pace
         self._max_batch = max_batch
         self._waiting: list[tuple[C, asyncio.Future[R]]] = []
         self._worker: asyncio.Task[None] | None = None
@@ -49,6 +65,9 @@ class Gathered(Generic[C, R]):
 
     async def _work(self) -> None:
         while self._waiting:
+            if self._pace is not None:
+                await self._pace.linger(full=len(self._waiting) >= self._max_batch)
+                self._pace.note(min(len(self._waiting), self._max_batch))
             batch, self._waiting = self._waiting[: self._max_batch], self._waiting[self._max_batch :]
             await self._settle(batch)
 
@@ -83,8 +102,12 @@ class Intake(Generic[C, R]):
             await units.database.write(lambda connection: idempotency.store(connection, batch))
             return [None] * len(batch)
 
-        self._gathered: Gathered[tuple[C, Claim | None], Done[R] | Answer] = Gathered(carry_out, max_batch=max_batch)
-        self._answered: Gathered[tuple[Claim, Answer], None] = Gathered(store, max_batch=max_batch)
+        self._gathered: Gathered[tuple[C, Claim | None], Done[R] | Answer] = Gathered(
+            carry_out, max_batch=max_batch, pace=pace_of_requests(units.clock)
+        )
+        self._answered: Gathered[tuple[Claim, Answer], None] = Gathered(
+            store, max_batch=max_batch, pace=pace_of_requests(units.clock)
+        )
 
     async def submit(self, command: C, claim: Claim | None = None) -> Done[R] | Answer:
         """Have `command` carried out. Raises its BusinessError when it was refused."""

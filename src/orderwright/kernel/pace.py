@@ -8,9 +8,6 @@ import math
 
 from orderwright.kernel.clock import Clock
 
-BUSY_PER_S = 60.0
-"""From so many messages a second on, waiting costs less than it saves. One order alone comes nowhere near it."""
-LINGER_S = 0.01
 MEMORY_S = 0.5
 """How fast a burst is forgotten."""
 
@@ -18,8 +15,10 @@ MEMORY_S = 0.5
 class Pace:
     """The rate at which something arrives, and what to make of it."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, busy_per_s: float, linger_s: float) -> None:
         self._clock = clock
+        self._busy_per_s = busy_per_s
+        self._linger_s = linger_s
         self._per_s = 0.0
         self._noted_s = clock.monotonic_s()
 
@@ -31,5 +30,5 @@ class Pace:
 
     async def linger(self, *, full: bool) -> None:
         """Wait for company where that pays; never behind a full batch, because more is there already."""
-        if not full and self._per_s > BUSY_PER_S:
-            await self._clock.sleep(LINGER_S)
+        if not full and self._per_s > self._busy_per_s:
+            await self._clock.sleep(self._linger_s)

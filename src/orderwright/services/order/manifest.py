@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from orderwright.contracts import orders
-from orderwright.kernel.batching import Gathered, Intake
+from orderwright.kernel.batching import Gathered, Intake, pace_of_requests
 from orderwright.kernel.errors import BusinessError, Conflict, Invalid, Unavailable
 from orderwright.kernel.jobs import Job
 from orderwright.kernel.manifest import Kit, Service
@@ -24,8 +24,12 @@ def assemble(kit: Kit) -> Service:
     """The order service, ready to run."""
     settings = OrderSettings()
     saga = OrderSaga(settings, kit.platform.currency)
-    wishes: Gathered[PaymentWish, None] = Gathered(lambda batch: hand_on_wishes(kit, batch))
-    asked_for: Gathered[str, Order | None] = Gathered(lambda order_ids: load_orders(kit, order_ids))
+    wishes: Gathered[PaymentWish, None] = Gathered(
+        lambda batch: hand_on_wishes(kit, batch), pace=pace_of_requests(kit.clock)
+    )
+    asked_for: Gathered[str, Order | None] = Gathered(
+        lambda order_ids: load_orders(kit, order_ids), pace=pace_of_requests(kit.clock)
+    )
     desk = OrderDesk(kit, settings, saga, Intake(kit.units, saga.place), wishes, asked_for)
 
     async def drive_sagas() -> bool:
