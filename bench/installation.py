@@ -66,6 +66,9 @@ class Installation:
 
     async def fill_shelves(self) -> None:
         """Put in more of everything than can be sold."""
+        stocked = sa.select(sa.func.count()).select_from(stock)
+        while await self._count("inventory", stocked) < len(products("USD")):
+            await asyncio.sleep(0.1)
         more = sa.update(stock).values(on_hand=stock.c.on_hand + PLENTY, received=stock.c.received + PLENTY)
         await self._on("inventory", more)
 
