@@ -110,6 +110,8 @@ class Server:
             if time.monotonic() > deadline_s:
                 _signal_group(pid, signal.SIGKILL)
             time.sleep(0.05)
+        # A dead child that nobody has waited for still has its number, which some servers take for a living one.
+        _reap(pid)
         _signal_group(pid, signal.SIGKILL)
         self.pid_file.unlink(missing_ok=True)
 

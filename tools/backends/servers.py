@@ -36,7 +36,8 @@ class Postgres(Server):
         options = {
             "port": self.port,
             "listen_addresses": "127.0.0.1",
-            "unix_socket_directories": self.folder,
+            # Its lock would be one more thing that a killed server leaves behind.
+            "unix_socket_directories": "",
             "max_connections": 400,
             "shared_buffers": "256MB",
         }
