@@ -5,11 +5,18 @@ is kept, because that is what it will be given. What somebody wrote in a transac
 counts as one record until the next one after it was handled.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import for_code
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    NotCoordinatorForGroupError,
+    for_code,
+)
 
 from orderwright.kernel.brokers.kafka.clients import end_consumer
 from orderwright.kernel.brokers.kafka.options import Options
@@ -17,6 +24,8 @@ from orderwright.kernel.brokers.kafka.topics import ADMIN_TIMEOUT_S, administeri
 
 ASK_WITHIN_S = 20.0
 LEAVE_S = 1.5
+ASK_AGAIN_S = 0.2
+NOBODY_TO_ASK_YET = (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError)
 
 
 async def count_behind(options: Options, audience: Mapping[str, Sequence[str]]) -> Mapping[str, int]:
@@ -27,13 +36,24 @@ async def count_behind(options: Options, audience: Mapping[str, Sequence[str]]) 
         first, end = await _bounds(options, partitions)
         behind = {}
         for group, heard in audience.items():
-            committed = await admin.list_consumer_group_offsets(group)
+            committed = await _committed(admin, group)
             behind[group] = sum(
                 end[one] - max(first[one], committed[one].offset if one in committed else 0)
                 for one in partitions
                 if one.topic in heard
             )
     return behind
+
+
+async def _committed(admin: AIOKafkaAdminClient, group: str) -> Mapping[TopicPartition, Any]:
+    while True:
+        try:
+            committed: Mapping[TopicPartition, Any] = await admin.list_consumer_group_offsets(group)
+        except NOBODY_TO_ASK_YET:
+            # A server that has just begun makes the place for groups when the first of them asks.
+            await asyncio.sleep(ASK_AGAIN_S)
+        else:
+            return committed
 
 
 async def _partitions(admin: AIOKafkaAdminClient, topics: Sequence[str]) -> list[TopicPartition]:
