@@ -23,8 +23,8 @@ from tools.backends.__main__ import chosen_folder, up, urls_of
 
 SHAPES = {
     "postgres+redis": Shape("postgres+redis", "redis", "postgres"),
-    "postgres+redis, 2 copies": Shape("postgres+redis, 2 copies", "redis", "postgres", copies=2),
-    "postgres+redis, together": Shape("postgres+redis, together", "redis", "postgres", together=True),
+    "postgres+redis/2-copies": Shape("postgres+redis/2-copies", "redis", "postgres", copies=2),
+    "postgres+redis/together": Shape("postgres+redis/together", "redis", "postgres", together=True),
     "postgres+kafka": Shape("postgres+kafka", "kafka", "postgres"),
     "postgres+rabbitmq": Shape("postgres+rabbitmq", "rabbitmq", "postgres"),
     "sqlite+memory": Shape("sqlite+memory", "memory", "sqlite", together=True),
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--without-latency", action="store_true")
     parser.add_argument("--to", type=Path, default=Path("bench/results"))
     asked = parser.parse_args()
-    names = [name.strip() for name in asked.shapes.split(",") if name.strip() and not name.strip()[0].isdigit()]
+    names = [name.strip() for name in asked.shapes.split(",") if name.strip()]
     needed = {"postgres"} | {SHAPES[name].broker for name in names} - {"memory"}
     up(chosen_folder(), sorted(needed), require=True)
     urls = urls_of(chosen_folder())
