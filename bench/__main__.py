@@ -15,10 +15,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.customers import Customers, Sent, percentiles_ms
+from bench.customers import Customers
 from bench.installation import Installation, Shape, installed
 from bench.line import Line, observe
+from bench.measuring import as_fast_as_answered, at_rate
 from bench.report import write
+from bench.studies import STUDIES, Bench
 from tools.backends.__main__ import chosen_folder, up, urls_of
 
 SHAPES = {
@@ -41,6 +43,8 @@ def main() -> None:
     parser.add_argument("--orders", type=int, default=3000, help="of each run of the closed loop")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each run of the open loop and of pgbench")
     parser.add_argument("--without-latency", action="store_true")
+    parser.add_argument("--studies", default="", help=f"instead, how cost depends on things: {','.join(STUDIES)}")
+    parser.add_argument("--soak-minutes", type=float, default=60.0)
     parser.add_argument("--to", type=Path, default=Path("bench/results"))
     asked = parser.parse_args()
     names = [name.strip() for name in asked.shapes.split(",") if name.strip()]
@@ -51,8 +55,14 @@ def main() -> None:
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": f"{platform.machine()}, {_cores()} cores, Python {platform.python_version()}",
         "shapes": {},
+        "studies": {},
     }
-    for name in sorted(names, key=lambda one: SHAPES[one].database != "postgres"):
+    for study in filter(None, asked.studies.split(",")):
+        for name in names:
+            _say(f"{study} on {name}")
+            told = asyncio.run(STUDIES[study](Bench(SHAPES[name], urls, asked, _say)))
+            results["studies"][f"{study}, {name}"] = {"about": STUDIES[study].__doc__, "rows": told}
+    for name in sorted(() if asked.studies else names, key=lambda one: SHAPES[one].database != "postgres"):
         with tempfile.TemporaryDirectory() as folder:
             results["shapes"][name] = _measure(SHAPES[name], Path(folder), urls, asked, results)
     write(results, asked.to)
@@ -84,7 +94,7 @@ async def _on(
     await installation.until_at_rest()
     told: dict[str, Any] = {"runs": {}}
     for at_once in AT_ONCE:
-        told["runs"][at_once] = await _as_fast_as_it_goes(installation, asked.orders, at_once)
+        told["runs"][at_once] = await as_fast_as_answered(installation, asked.orders, at_once)
         _say(f"{shape.name}: {at_once} customers: {told['runs'][at_once]}")
     told["orders_per_s"] = max(run["orders_per_s"] for run in told["runs"].values())
     if "line" in results:
@@ -93,7 +103,7 @@ async def _on(
         told["latency"] = {}
         for share in SHARES:
             rate = told["orders_per_s"] * share
-            told["latency"][share] = await _at_rate(installation, rate, asked.seconds)
+            told["latency"][share] = await at_rate(installation, rate, asked.seconds)
             _say(f"{shape.name}: at {share:.0%}: {told['latency'][share]}")
     audit = await asyncio.to_thread(installation.audited)
     told["audit"] = "no finding" if audit["exit"] == 0 else audit
@@ -122,43 +132,6 @@ async def _line(
     }
     _say(f"pgbench's line: {found}")
     return found
-
-
-async def _as_fast_as_it_goes(installation: Installation, orders: int, at_once: int) -> dict[str, Any]:
-    customers = await installation.customers()
-    before = installation.usage()
-    sent = await customers.as_fast_as_answered(orders, at_once=at_once)
-    await installation.until_at_rest()
-    after = installation.usage()
-    ended = await installation.ended_at(sent.began_s - 1)
-    done = [ended[order] for order in sent.due_at if order in ended]
-    cpu = {name: round((after[name][0] - before[name][0]) * 1000 / orders, 2) for name in after}
-    return {
-        "orders_per_s": round(len(done) / (max(done) - sent.began_s), 1),
-        "posts_per_s": round(orders / (sent.ended_s - sent.began_s), 1),
-        "answers": dict(sent.answers),
-        "post_ms": percentiles_ms(sent.latency_s),
-        "completed_ms": _until_completed(sent, ended),
-        "cpu_ms_per_order": cpu,
-        "memory_mb": {name: round(memory) for name, (_, memory) in after.items()},
-    }
-
-
-async def _at_rate(installation: Installation, rate: float, seconds: float) -> dict[str, Any]:
-    customers = await installation.customers()
-    sent = await customers.at_rate(rate, seconds=seconds)
-    await installation.until_at_rest()
-    ended = await installation.ended_at(sent.began_s - 1)
-    return {
-        "rate_per_s": round(rate, 1),
-        "answers": dict(sent.answers),
-        "post_ms": percentiles_ms(sent.latency_s),
-        "completed_ms": _until_completed(sent, ended),
-    }
-
-
-def _until_completed(sent: Sent, ended: Mapping[str, float]) -> dict[str, float]:
-    return percentiles_ms([ended[order] - due for order, due in sent.due_at.items() if order in ended])
 
 
 def _cores() -> int:

@@ -24,6 +24,7 @@ from orderwright.cli.operate import migrations_of
 from orderwright.kernel.database import Database, open_database
 from orderwright.kernel.ids import SystemIds
 from orderwright.kernel.migrations import migrate
+from orderwright.kernel.rows import insert, insert_ignoring
 from orderwright.services.cart.tables import products as cart_products
 from orderwright.services.catalog.tables import products
 from orderwright.services.inventory import tables as inventory
@@ -53,7 +54,7 @@ def main() -> None:
     parser.add_argument("--made", action="store_true", help="the books are there from an earlier call")
     chosen = parser.parse_args()
     if not chosen.made:
-        asyncio.run(_make(chosen.url, chosen.orders))
+        asyncio.run(make_books(chosen.url, chosen.orders))
     began_s = time.monotonic()
     environment = {**os.environ, "ORDERWRIGHT_DATABASE_URL": chosen.url}
     command = [sys.executable, "-m", "orderwright.cli.main", "reconcile"]
@@ -65,7 +66,8 @@ def main() -> None:
     )
 
 
-async def _make(url: str, count: int) -> None:
+async def make_books(url: str, count: int, *, label: str = "sku") -> None:
+    """Write `count` completed orders into a platform's databases, of goods whose ids begin with `label`."""
     databases = {name: open_database(url, name) for name in (*AUDITED, SANDBOX)}
     for name in AUDITED:
         await migrate(databases[name], migrations_of(name))
@@ -77,19 +79,19 @@ async def _make(url: str, count: int) -> None:
         numbers = range(start, min(start + BATCH, count))
         for number in numbers:
             sold[number % SKUS] += 1
-        orders = [_order(ids, number) for number in numbers]
+        orders = [_order(ids, number, label) for number in numbers]
         await databases["order"].write(partial(_enter_orders, ids=ids, orders=orders))
         for service, rows in _elsewhere(ids, [order for order, _ in orders]).items():
             await _insert(databases[service], rows)
-    for service, rows in _goods(sold).items():
+    for service, rows in _goods(sold, label).items():
         await _insert(databases[service], rows)
     for database in databases.values():
         await database.close()
 
 
-def _order(ids: SystemIds, number: int) -> tuple[Order, list[tuple[Fact, datetime]]]:
+def _order(ids: SystemIds, number: int, label: str) -> tuple[Order, list[tuple[Fact, datetime]]]:
     at = LONG_AGO + timedelta(seconds=number)
-    product = _sku(number % SKUS)
+    product = _sku(label, number % SKUS)
     line = {"product_id": product, "quantity": 1, "unit_price": str(PRICE)}
     placed = {"customer_id": f"customer-{number % 5000}", "placed_by": f"customer-{number % 5000}", "currency": "USD"}
     paid, items = {"payment_id": ids.new()}, {"items": [{"product_id": product, "quantity": 1}]}
@@ -120,7 +122,7 @@ def _enter_orders(
     sagas = [
         {"order_id": order.id, "status": "completed", "steps": steps, "updated_at": LONG_AGO} for order, _ in orders
     ]
-    connection.execute(sa.insert(order_sagas), sagas)
+    insert(connection, order_sagas, sagas)
 
 
 def _elsewhere(ids: SystemIds, orders: Sequence[Order]) -> dict[str, Rows]:
@@ -187,9 +189,9 @@ def _confirmation(ids: SystemIds, order: Order) -> dict[str, Any]:
     }
 
 
-def _goods(sold: Sequence[int]) -> dict[str, Rows]:
+def _goods(sold: Sequence[int], label: str) -> dict[str, Rows]:
     times = {"created_at": LONG_AGO, "updated_at": LONG_AGO}
-    names = [_sku(number) for number in range(len(sold))]
+    names = [_sku(label, number) for number in range(len(sold))]
     priced = {"price": PRICE, "currency": "USD", "deleted": False}
     level = {"reserved": 0, "returned": 0, "on_hand": 10}
     stock = [
@@ -215,13 +217,14 @@ def _goods(sold: Sequence[int]) -> dict[str, Rows]:
 async def _insert(database: Database, rows: Rows) -> None:
     def work(connection: sa.Connection) -> None:
         for table, kept in rows:
-            connection.execute(sa.insert(table), kept)
+            # The warehouse may be there.
+            insert_ignoring(connection, table, kept)
 
     await database.write(work)
 
 
-def _sku(number: int) -> str:
-    return f"sku-{number:05d}"
+def _sku(label: str, number: int) -> str:
+    return f"{label}-{number:05d}"
 
 
 if __name__ == "__main__":

@@ -24,38 +24,14 @@ from urllib.parse import urlsplit
 import asyncpg
 import redis
 
+from bench.usage import Use, of_server
 from tests.brokers import broker_url, remove_topics
 from tests.databases import fresh_databases, needed
-from tools.backends.__main__ import chosen_folder
 from tools.fleet import SEPARATE, TOGETHER, Fleet, running
 
 EMBEDDED: Final = "embedded"
 BASES: Final = (EMBEDDED, "redis", "rabbitmq", "kafka")
 WARMS_UP_S: Final = 15.0
-TICKS: Final = os.sysconf("SC_CLK_TCK")
-
-
-@dataclass(frozen=True, slots=True)
-class Use:
-    """What a process has used since its start."""
-
-    cpu_s: float
-    wake_ups: int
-
-    def since(self, before: "Use") -> "Use":
-        return Use(self.cpu_s - before.cpu_s, self.wake_ups - before.wake_ups)
-
-    @classmethod
-    def of(cls, pid: int) -> "Use":
-        """Of all threads, as far as they still run."""
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        switches = sum(
-            int(line.split()[1])
-            for status in Path(f"/proc/{pid}/task").glob("*/status")
-            for line in status.read_text().splitlines()
-            if line.startswith("voluntary_ctxt_switches")
-        )
-        return cls((int(fields[11]) + int(fields[12])) / TICKS, switches)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +83,7 @@ async def read(fleet: Fleet, base: str) -> Reading:
     """All that is counted, now."""
     return Reading(
         {member.name: Use.of(member.pid) for member in fleet.members},
-        _server(base),
+        of_server(base),
         0 if base == EMBEDDED else await _commits(fleet),
         _commands() if base == "redis" else None,
         time.monotonic(),
@@ -130,23 +106,6 @@ COMMITS: Final = "SELECT sum(xact_commit)::bigint FROM pg_stat_database WHERE da
 def _commands() -> int:
     with redis.Redis.from_url(needed("Redis")) as client:
         return int(client.info("stats")["total_commands_processed"])
-
-
-def _server(base: str) -> Use | None:
-    """What the broker's server has used, with all that it has begun, where it was started from this checkout."""
-    try:
-        leader = (chosen_folder() / base / "pid").read_text().strip()
-    except FileNotFoundError:
-        return None
-    uses = [Use.of(int(stat.parent.name)) for stat in Path("/proc").glob("[0-9]*/stat") if _is_in(stat, leader)]
-    return Use(sum(use.cpu_s for use in uses), sum(use.wake_ups for use in uses))
-
-
-def _is_in(stat: Path, session: str) -> bool:
-    try:
-        return stat.read_text().rpartition(")")[2].split()[3] == session
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def _print(base: str, before: Reading, after: Reading) -> None:

@@ -7,6 +7,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,8 +17,12 @@ import asyncpg
 import sqlalchemy as sa
 
 from bench.customers import Customers
+from bench.usage import Use, memory_mb
 from orderwright.cli.goods import products
+from orderwright.contracts import audience
+from orderwright.kernel.brokers import open_broker
 from orderwright.kernel.database import open_database
+from orderwright.kernel.tables import inbox, outbox
 from orderwright.services import SERVICES
 from orderwright.services.inventory.tables import stock
 from orderwright.services.notification.tables import notifications
@@ -27,7 +32,6 @@ from tools.fleet import SEPARATE, TOGETHER, Fleet, running
 
 PLENTY = 10_000_000
 ENDS = ("completed", "cancelled")
-TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 SETTINGS = {
     # Limits protect a shop from its callers; here all orders come from one.
     "ORDERWRIGHT_GATEWAY_CALLER_PER_MINUTE": "0",
@@ -52,17 +56,36 @@ class Shape:
 class Installation:
     """A running platform."""
 
-    def __init__(self, fleet: Fleet, database: str, logins: dict[str, dict[str, str]]) -> None:
+    def __init__(self, shape: Shape, fleet: Fleet, database: str, logins: dict[str, dict[str, str]]) -> None:
+        self.shape = shape
         self.fleet = fleet
         self.database = database
         self._logins = logins
 
-    async def customers(self, *, lines: int = 2, only: Sequence[str] = ()) -> Customers:
+    @property
+    def servers(self) -> list[str]:
+        """The servers that it stands on, by their names among those for tests."""
+        return [name for name in (self.shape.database, self.shape.broker) if name not in {"sqlite", "memory"}]
+
+    async def customers(
+        self, *, lines: int = 2, only: Sequence[str] = (), past_the_gateway: bool = False, keys: bool = True
+    ) -> Customers:
         """Customers who are logged in."""
         sold = list(only) or [product.id for product in products("USD")]
-        made = Customers(self.fleet.address("gateway"), self._logins["customer"], sold, lines=lines)
+        service = self.fleet.address("order") if past_the_gateway else None
+        gateway = self.fleet.address("gateway")
+        made = Customers(gateway, self._logins["customer"], sold, lines=lines, service=service, keys=keys)
         await made.log_in()
         return made
+
+    async def add_products(self, count: int) -> list[str]:
+        """Take new products in, as staff do; answers their ids."""
+        clerk = Customers(self.fleet.address("gateway"), self._logins["staff"], [])
+        await clerk.log_in()
+        ids = [f"many-{number:04d}" for number in range(count)]
+        for id_ in ids:
+            await clerk.take_in(id_, quantity=PLENTY)
+        return ids
 
     async def fill_shelves(self) -> None:
         """Put in more of everything than can be sold."""
@@ -108,8 +131,22 @@ class Installation:
         return report
 
     def usage(self) -> dict[str, tuple[float, float]]:
-        """Seconds of CPU and megabytes of memory of each process so far."""
-        return {member.name: _usage(member.pid) for member in self.fleet.members}
+        """Seconds of CPU so far, and megabytes of memory, of each process."""
+        return {member.name: (Use.of(member.pid).cpu_s, memory_mb(member.pid)) for member in self.fleet.members}
+
+    async def backlog(self) -> dict[str, int]:
+        """How many messages wait at the broker for each service."""
+        async with open_broker(self.fleet.broker_url) as broker:
+            return {service: left.count for service, left in (await broker.backlog(audience())).items()}
+
+    async def passing_rows(self) -> int:
+        """Rows of what is there for a while only: outboxes and inboxes, of all services."""
+        counts = [
+            await self._count(service, sa.select(sa.func.count()).select_from(table))
+            for service in SERVICES
+            for table in (outbox, inbox)
+        ]
+        return sum(counts)
 
     async def _count(self, service: str, query: "sa.Select[tuple[int]]") -> int:
         database = open_database(self.database, service)
@@ -125,8 +162,10 @@ class Installation:
 
 
 @contextmanager
-def installed(shape: Shape, folder: Path, urls: Mapping[str, str]) -> Iterator[Installation]:
-    """A platform of that shape, with goods and people in it."""
+def installed(
+    shape: Shape, folder: Path, urls: Mapping[str, str], settings: Mapping[str, str] | None = None
+) -> Iterator[Installation]:
+    """A platform of that shape, with goods and people in it, and `settings` beside those of every bench."""
     name = f"bench{secrets.token_hex(3)}"
     database = f"sqlite:///{folder}"
     if shape.database == "postgres":
@@ -140,15 +179,17 @@ def installed(shape: Shape, folder: Path, urls: Mapping[str, str]) -> Iterator[I
         broker,
         groups=TOGETHER if shape.together else SEPARATE,
         copies=shape.copies,
-        settings=SETTINGS,
+        settings={**SETTINGS, **(settings or {})},
     )
     try:
         with running(fleet):
-            yield Installation(fleet, database, fleet.load_demo())
+            yield Installation(shape, fleet, database, fleet.load_demo())
             fleet.stop()
     finally:
         if shape.database == "postgres":
-            asyncio.run(_drop(database))
+            # In a thread of its own, because a loop may run in this one.
+            with ThreadPoolExecutor(1) as thread:
+                thread.submit(asyncio.run, _drop(database)).result()
 
 
 async def _drop(database: str) -> None:
@@ -157,9 +198,3 @@ async def _drop(database: str) -> None:
     for service in (*SERVICES, "sandbox"):
         await connection.execute(f'DROP DATABASE IF EXISTS "{name}_{service}" WITH (FORCE)')
     await connection.close()
-
-
-def _usage(pid: int) -> tuple[float, float]:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    memory = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
-    return (int(fields[11]) + int(fields[12])) / TICKS_A_SECOND, int(memory.split()[1]) / 1024

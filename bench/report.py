@@ -16,7 +16,8 @@ def write(results: dict[str, Any], folder: Path) -> None:
     table = as_table(results)
     (folder / f"{stem}.json").write_text(json.dumps(results, indent=1))
     (folder / f"{stem}.md").write_text(table)
-    (folder / f"{stem}.svg").write_text(as_svg(results))
+    if results["shapes"]:
+        (folder / f"{stem}.svg").write_text(as_svg(results))
     sys.stdout.write(f"{table}\n{folder / stem}.{{json,md,svg}}\n")
 
 
@@ -27,6 +28,10 @@ def as_table(results: dict[str, Any]) -> str:
         line = results["line"]
         wrote = f"{line['rows_per_order']} rows in {line['transactions_per_order']} transactions an order"
         lines += [f"pgbench's line: **{line['orders_per_s']} orders/s** ({wrote}, unbatched, prepared)", ""]
+    for name, study in results.get("studies", {}).items():
+        lines += [f"## {name}", "", study["about"], "", *_table(study["rows"]), ""]
+    if not results["shapes"]:
+        return "\n".join(lines)
     lines += ["| shape | orders/s | of pgbench's line | audit |", "|---|---|---|---|"]
     for name, told in results["shapes"].items():
         audit = told["audit"] if isinstance(told["audit"], str) else "FINDINGS"
@@ -43,6 +48,21 @@ def as_table(results: dict[str, Any]) -> str:
                 f"{_ms(latency['completed_ms'])} |"
             )
     return "\n".join(lines) + "\n"
+
+
+def _table(rows: list[dict[str, Any]]) -> list[str]:
+    names = list(rows[0])
+    return [
+        f"| {' | '.join(names)} |",
+        f"|{'---|' * len(names)}",
+        *(f"| {' | '.join(_cell(row[name]) for name in names)} |" for row in rows),
+    ]
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{count} x {name}" for name, count in value.items())
+    return "" if value is None else str(value)
 
 
 def as_svg(results: dict[str, Any]) -> str:
