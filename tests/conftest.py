@@ -4,12 +4,14 @@ The table tells what happened, not what was meant to: each server has one place 
 and that place notes that it was reached.
 """
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
 from functools import wraps
 from pkgutil import resolve_name
 from typing import Any
 
 import pytest
+from fastapi.dependencies import models
 
 from orderwright.kernel.telemetry import configure_logs
 from tests.brokers import remove_topics
@@ -43,8 +45,18 @@ def cheap_and_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     configure_logs(form="json", level="error")
 
 
+@pytest.fixture(autouse=True)
+def forgotten_applications() -> Iterator[None]:
+    """FastAPI remembers each route that it has looked at, and with it the whole service of a test that is over."""
+    yield
+    for remembered in vars(models).values():
+        if hasattr(remembered, "cache_clear"):
+            remembered.cache_clear()
+
+
 def pytest_collection_finish() -> None:
-    """Have each place note that it was reached."""
+    """Have each place note that it was reached; what is there by now stays, and is not looked through for garbage."""
+    gc.freeze()
     for server, place in PASSED_BY_ALL.items():
         owner, _, name = place.rpartition(".")
         try:
