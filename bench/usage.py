@@ -45,12 +45,16 @@ def of_server(name: str) -> Use | None:
         leader = (chosen_folder() / name / "pid").read_text().strip()
     except FileNotFoundError:
         return None
-    uses = [Use.of(int(stat.parent.name)) for stat in Path("/proc").glob("[0-9]*/stat") if _is_in(stat, leader)]
+    parents = {stat.parent.name: _parent(stat) for stat in Path("/proc").glob("[0-9]*/stat")}
+    family = {leader}
+    while more := {child for child, parent in parents.items() if parent in family} - family:
+        family |= more
+    uses = [Use.of(int(pid)) for pid in family if pid in parents]
     return Use(sum(use.cpu_s for use in uses), sum(use.wake_ups for use in uses))
 
 
-def _is_in(stat: Path, session: str) -> bool:
+def _parent(stat: Path) -> str:
     try:
-        return stat.read_text().rpartition(")")[2].split()[3] == session
+        return stat.read_text().rpartition(")")[2].split()[1]
     except (FileNotFoundError, ProcessLookupError):
-        return False
+        return ""

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from orderwright.kernel.rows import insert_new
+from orderwright.kernel.rows import change, insert_new
 from orderwright.services.catalog.domain import NewProduct, Product
 from orderwright.services.catalog.tables import products
 
@@ -83,26 +83,18 @@ def listed(
 
 def set_levels(connection: sa.Connection, levels: Iterable[tuple[str, int, datetime]]) -> None:
     """What the inventory said is available; older news than what is known is dropped."""
-    statement = (
-        sa.update(products)
-        .where(
-            products.c.id == sa.bindparam("product"),
-            products.c.quantity_at.is_(None)
-            | (products.c.quantity_at <= sa.bindparam("at", type_=products.c.quantity_at.type)),
-        )
-        .values(
-            quantity=sa.bindparam("level", type_=sa.BigInteger),
-            quantity_at=sa.bindparam("at", type_=products.c.quantity_at.type),
-        )
-    )
     newest: dict[str, tuple[datetime, int]] = {}
     for product_id, level, at in levels:
         if product_id not in newest or at >= newest[product_id][0]:
             newest[product_id] = (at, level)
-    # In the order of their ids, so that two that do this at once never wait for each other.
-    rows = [{"product": product_id, "level": level, "at": at} for product_id, (at, level) in sorted(newest.items())]
-    if rows:
-        connection.execute(statement, rows)
+    change(
+        connection,
+        products,
+        [{"id": id_, "quantity": level, "quantity_at": at} for id_, (at, level) in newest.items()],
+        ["id"],
+        "quantity = given.quantity, quantity_at = given.quantity_at",
+        "products.quantity_at IS NULL OR products.quantity_at <= given.quantity_at",
+    )
 
 
 def _product(row: Any) -> Product:

@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from orderwright.kernel.rows import insert_ignoring, insert_updating, one_of
+from orderwright.kernel.rows import insert_ignoring, insert_updating, one_of, update
 from orderwright.services.notification.domain import Channel, Notification, NotificationStatus, Template
 from orderwright.services.notification.tables import notifications, orders, templates
 
@@ -48,12 +48,7 @@ def claim_due(connection: sa.Connection, now: datetime, *, limit: int, lease: ti
 
 def record(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """What became of notifications that were claimed."""
-    names = ("recipient", "subject", "body", "status", "attempts", "next_attempt_at", "error", "sent_at", "customer_id")
-    values = {name: sa.bindparam(f"new_{name}", type_=notifications.c[name].type) for name in names}
-    statement = sa.update(notifications).where(notifications.c.id == sa.bindparam("notification")).values(values)
-    connection.execute(
-        statement, [{"notification": row["id"], **{f"new_{name}": row[name] for name in names}} for row in rows]
-    )
+    update(connection, notifications, rows, ["id"])
 
 
 def release(connection: sa.Connection, now: datetime) -> None:
