@@ -67,6 +67,13 @@ async def test_an_order_of_an_amount_and_one_cancelled_before_have_nothing_to_sh
     assert [shipment["status"] for shipment in await shipments(bench, roles=STAFF)] == ["cancelled"]
 
 
+async def test_what_was_prepared_too_early_for_an_order_without_goods_is_taken_back(bench: ServiceBench) -> None:
+    await bench.hear(COMPLETED)
+    assert len(await shipments(bench, roles=STAFF)) == 1
+    await bench.hear(created(goods=False))
+    assert await shipments(bench, roles=STAFF) == []
+
+
 async def test_shipping_and_letting_go_at_once_never_both_happen(bench: ServiceBench) -> None:
     await bench.hear(created(), COMPLETED)
     [shipment] = await shipments(bench)

@@ -32,22 +32,17 @@ def orders_created(uow: UnitOfWork, ordered: Sequence[Ordered]) -> None:
     rows = {
         o.order_id: {"order_id": o.order_id, "customer_id": o.customer_id, "has_goods": o.has_goods} for o in ordered
     }
-    store.note_orders(uow.connection, list(rows.values()))
+    store.note_orders(uow.connection, [rows[order_id] for order_id in sorted(rows)])
 
 
 def prepare(uow: UnitOfWork, order_ids: Sequence[str]) -> None:
     """These orders are complete: their goods can leave, unless the order was cancelled before."""
     known = store.known_orders(uow.connection, order_ids)
     rows = [
-        store.new_row(
-            uow.ids.new(),
-            order_id,
-            known[order_id].customer_id if order_id in known else None,
-            ShipmentStatus.PENDING,
-            uow.now,
-        )
+        store.new_row(uow.ids.new(), order_id, known[order_id].customer_id, ShipmentStatus.PENDING, uow.now)
         for order_id in dict.fromkeys(order_ids)
-        if order_id not in known or known[order_id].has_goods
+        # Of what is not known yet there are goods, mostly; OrderCreated puts it right.
+        if known[order_id].has_goods is not False
     ]
     store.insert(uow.connection, rows)
 
@@ -103,8 +98,9 @@ def deliver(uow: UnitOfWork, shipment_id: str) -> Shipment:
 
 
 def _cancel(uow: UnitOfWork, order_ids: Sequence[str]) -> None:
+    known = store.known_orders(uow.connection, order_ids)
     rows = [
-        store.new_row(uow.ids.new(), order_id, None, ShipmentStatus.CANCELLED, uow.now)
+        store.new_row(uow.ids.new(), order_id, known[order_id].customer_id, ShipmentStatus.CANCELLED, uow.now)
         for order_id in dict.fromkeys(order_ids)
     ]
     store.insert(uow.connection, rows)

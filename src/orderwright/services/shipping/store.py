@@ -6,23 +6,28 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from orderwright.kernel.rows import insert_ignoring, one_of
+from orderwright.kernel.rows import insert_ignoring, insert_updating, one_of
 from orderwright.services.shipping.domain import Shipment, ShipmentStatus
 from orderwright.services.shipping.tables import orders, shipments
 
 
 def note_orders(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Remember whose these orders are, and tell shipments that were made before this was known."""
-    insert_ignoring(connection, orders, rows)
+    """Remember whose these orders are, and put right the shipments that were made before this was known."""
+    insert_updating(connection, orders, rows, ["order_id"], ("customer_id", "has_goods"))
     whose = sa.select(orders.c.customer_id).where(orders.c.order_id == shipments.c.order_id).scalar_subquery()
     ids = [row["order_id"] for row in rows]
     unknown = sa.update(shipments).where(one_of(shipments.c.order_id, ids), shipments.c.customer_id.is_(None))
     connection.execute(unknown.values(customer_id=whose))
+    if without_goods := [row["order_id"] for row in rows if not row["has_goods"]]:
+        pending = shipments.c.status == ShipmentStatus.PENDING.value
+        connection.execute(sa.delete(shipments).where(one_of(shipments.c.order_id, without_goods), pending))
 
 
 def known_orders(connection: sa.Connection, order_ids: Iterable[str]) -> dict[str, Any]:
-    """What is known of these orders."""
-    query = sa.select(orders).where(one_of(orders.c.order_id, sorted(set(order_ids))))
+    """What is known of these orders, also by who hears of them at this moment: one of the two waits for the other."""
+    ids = sorted(set(order_ids))
+    insert_ignoring(connection, orders, [{"order_id": id_, "customer_id": None, "has_goods": None} for id_ in ids])
+    query = sa.select(orders).where(one_of(orders.c.order_id, ids))
     return {row.order_id: row for row in connection.execute(query)}
 
 
