@@ -8,6 +8,9 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from orderwright import __version__
+from orderwright.cli.groups.broker import broker
+from orderwright.cli.groups.deadletters import dead_letters
+from orderwright.cli.groups.users import users
 from orderwright.kernel.errors import BusinessError, OrderwrightError
 
 app = App(
@@ -15,13 +18,6 @@ app = App(
     version=__version__,
     help="An event-driven order platform: from cart to delivery, with money, stock and promises kept in step.",
 )
-dead_letters = App(
-    name="dead-letters", help="Messages that could not be handled: look at them, try them again, or let them be."
-)
-users = App(
-    name="users", help="Accounts and roles, straight in identity's database: the first administrator is made here."
-)
-broker = App(name="broker", help="The broker that ORDERWRIGHT_BROKER_URL names: what waits there, and emptying it.")
 app.command(broker)
 app.command(dead_letters)
 app.command(users)
@@ -173,177 +169,6 @@ def settings() -> None:
     from orderwright.cli.reference import settings_document
 
     sys.stdout.write(settings_document())
-
-
-@dead_letters.command(name="list")
-async def list_dead_letters(
-    service: Service = None,
-    *,
-    topic: str | None = None,
-    key: str | None = None,
-    state: str | None = None,
-    limit: int = 50,
-    before: str | None = None,
-) -> None:
-    """List messages that are still to be handled: dead, tried again, or parked behind one of these.
-
-    Parameters
-    ----------
-    topic
-        Only of that topic.
-    key
-        Only with that key: an order's id, a product's id, ….
-    state
-        Only dead, retrying or parked; handled and discarded are those that somebody has settled.
-    limit
-        How many of each service, the newest first.
-    before
-        Only what is older than the message with this id, to go on where a list ended.
-    """
-    from orderwright.cli.deadletters import list_kept
-
-    await list_kept(service, state=state, topic=topic, key=key, limit=limit, before=before)
-
-
-@dead_letters.command
-async def show(message_id: str) -> None:
-    """Show one: the event, the order, the trace, every attempt and its error, and what people did to it."""
-    from orderwright.cli.deadletters import show_kept
-
-    await show_kept(message_id)
-
-
-@dead_letters.command
-async def replay(
-    *message_ids: str,
-    service: Service = None,
-    topic: str | None = None,
-    key: str | None = None,
-    all_: Annotated[bool, Parameter(name="--all", negative="")] = False,
-    dry_run: Annotated[bool, Parameter(negative="")] = False,
-    as_: Annotated[str | None, Parameter(name="--as")] = None,
-) -> None:
-    """Try dead letters again, now. What fails again stays a dead letter; replaying one twice handles it once.
-
-    Parameters
-    ----------
-    message_ids
-        Which ones; or use --topic, --key or --all.
-    topic
-        Every dead letter of that topic.
-    key
-        Every dead letter with that key.
-    all_
-        Every dead letter.
-    dry_run
-        Only tell what would happen: the handler runs in a transaction that is rolled back.
-    as_
-        Who does it, for the record; by default the user of this machine.
-    """
-    from orderwright.cli.deadletters import replay_kept
-
-    await replay_kept(list(message_ids), service, topic=topic, key=key, every=all_, dry_run=dry_run, who=as_)
-
-
-@dead_letters.command
-async def discard(message_id: str, *, reason: str, as_: Annotated[str | None, Parameter(name="--as")] = None) -> None:
-    """Never handle a message; what is parked behind it goes on.
-
-    Parameters
-    ----------
-    reason
-        Why, for the record.
-    as_
-        Who does it, for the record; by default the user of this machine.
-    """
-    from orderwright.cli.deadletters import discard_kept
-
-    await discard_kept(message_id, reason=reason, who=as_)
-
-
-@broker.command(name="status")
-async def broker_status() -> None:
-    """Tell what each service has still to handle at the broker. Changes nothing.
-
-    Exits with 0 when nothing is left, 1 when something is, 2 when the broker does not answer.
-    """
-    from orderwright.cli.broker import show_backlog
-
-    sys.exit(await show_backlog())
-
-
-@broker.command(name="drain")
-async def drain_broker(*, timeout: float = 0.0) -> None:
-    """Handle what a broker still holds that the platform has left, until nothing is left there.
-
-    What follows from it is sent by the platform, to the broker that it is on now. Exits like `status`.
-
-    Parameters
-    ----------
-    timeout
-        Give up after so many seconds; 0: never.
-    """
-    from orderwright.cli.broker import drain
-
-    sys.exit(await drain(timeout_s=timeout))
-
-
-@users.command(name="add")
-async def add_user(email: str, *, role: list[str] | None = None) -> None:
-    """Make an account; the password is asked for, or read from standard input.
-
-    Parameters
-    ----------
-    email
-        What to log in with.
-    role
-        customer, staff or admin; give it several times for several.
-    """
-    from orderwright.cli.operate import add_account
-
-    await add_account(email, role or ["customer"])
-
-
-@users.command(name="roles")
-async def set_user_roles(email: str, *roles: str) -> None:
-    """Give an account exactly these roles."""
-    from orderwright.cli.operate import set_account_roles
-
-    await set_account_roles(email, list(roles))
-
-
-@users.command(name="list")
-async def list_users() -> None:
-    """List accounts."""
-    from orderwright.cli.operate import list_accounts
-
-    await list_accounts()
-
-
-@users.command(name="token")
-async def integration_token(name: str, *, role: str = "service", days: int = 30) -> None:
-    """Print an access token for an integration, which cannot log in.
-
-    Parameters
-    ----------
-    name
-        Whom it stands for, in logs and on orders.
-    role
-        service, customer, staff or admin.
-    days
-        How long it is valid.
-    """
-    from orderwright.cli.operate import issue_token
-
-    await issue_token(name, role, days)
-
-
-@users.command
-async def rotate_keys() -> None:
-    """Sign with a new key from now on; what the old one signed stays valid until it expires."""
-    from orderwright.cli.operate import rotate_signing_keys
-
-    await rotate_signing_keys()
 
 
 def _serve(work: Coroutine[Any, Any, None]) -> None:

@@ -1,0 +1,1 @@
+"""Commands that belong together: `orderwright <group> <command>`. Each imports what it runs when it is called."""
