@@ -22,6 +22,10 @@ WORK: dict[str, str] = {
     # What they remove is 30 days old.
     "housekeeping": NEVER,
     "forget": NEVER,
+    "begin-left": "SELECT 1 FROM payments WHERE status = 'pending'",
+    # What it counts is seen by nobody here, and what it warns of is older than a run.
+    "alarms": "SELECT 1 FROM payments WHERE undecided_since <= ?1 UNION ALL "
+    "SELECT 1 FROM refunds WHERE status <> 'done' AND created_at <= ?1",
     "drive-sagas": "SELECT 1 FROM order_sagas WHERE due_at <= ?1",
     "decide-cancellations": "SELECT 1 FROM orders WHERE cancel_requested IS NOT NULL",
     "charge": "SELECT 1 FROM payments WHERE next_attempt_at <= ?1",

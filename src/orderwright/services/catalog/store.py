@@ -81,20 +81,22 @@ def listed(
     return [_product(row) for row in connection.execute(query)]
 
 
+_SET_LEVEL = (
+    sa.update(products)
+    .where(
+        products.c.id == sa.bindparam("product"),
+        products.c.quantity_at.is_(None)
+        | (products.c.quantity_at <= sa.bindparam("at", type_=products.c.quantity_at.type)),
+    )
+    .values(
+        quantity=sa.bindparam("level", type_=sa.BigInteger),
+        quantity_at=sa.bindparam("at", type_=products.c.quantity_at.type),
+    )
+)
+
+
 def set_levels(connection: sa.Connection, levels: Iterable[tuple[str, int, datetime]]) -> None:
     """What the inventory said is available; older news than what is known is dropped."""
-    statement = (
-        sa.update(products)
-        .where(
-            products.c.id == sa.bindparam("product"),
-            products.c.quantity_at.is_(None)
-            | (products.c.quantity_at <= sa.bindparam("at", type_=products.c.quantity_at.type)),
-        )
-        .values(
-            quantity=sa.bindparam("level", type_=sa.BigInteger),
-            quantity_at=sa.bindparam("at", type_=products.c.quantity_at.type),
-        )
-    )
     newest: dict[str, tuple[datetime, int]] = {}
     for product_id, level, at in levels:
         if product_id not in newest or at >= newest[product_id][0]:
@@ -102,7 +104,7 @@ def set_levels(connection: sa.Connection, levels: Iterable[tuple[str, int, datet
     # In the order of their ids, so that two that do this at once never wait for each other.
     rows = [{"product": product_id, "level": level, "at": at} for product_id, (at, level) in sorted(newest.items())]
     if rows:
-        connection.execute(statement, rows)
+        connection.execute(_SET_LEVEL, rows)
 
 
 def _product(row: Any) -> Product:
