@@ -39,9 +39,10 @@ class Disk:
             json_serializer=lambda value: msgspec.json.encode(value).decode(),
             json_deserializer=msgspec.json.decode,
         )
-        sa.event.listen(engine, "begin", lambda _: self.driver.execute("BEGIN"))
         sa.event.listen(engine, "before_cursor_execute", self._before_statement)
         self.connection = engine.connect()
+        # Never ended: transactions are the driver's (see `SimDatabase`), which costs a tenth of SQLAlchemy's.
+        self.connection.begin()
 
     def keep(self) -> None:
         """What is on it now is what it will be set back to."""
@@ -117,17 +118,21 @@ class SimDatabase:
         return result
 
     def _transact(self, work: Callable[[sa.Connection], T], *, writes: bool) -> T:
-        connection, faults, process = self.disk.connection, self._faults, self._process
+        disk, faults, process = self.disk, self._faults, self._process
         faulty = process is not None and faults.on
-        with connection.begin() as transaction:
-            self.disk.at_statement = self._at_statement if faulty else None
+        disk.driver.execute("BEGIN")
+        try:
+            disk.at_statement = self._at_statement if faulty else None
             try:
-                result = work(connection)
+                result = work(disk.connection)
             finally:
-                self.disk.at_statement = None
+                disk.at_statement = None
             if writes and faulty:
                 self._before_commit()
-            transaction.commit()
+            disk.driver.execute("COMMIT")
+        except BaseException:
+            disk.driver.execute("ROLLBACK")
+            raise
         if writes and faulty:
             self._after_commit()
         return result

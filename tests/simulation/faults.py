@@ -3,6 +3,9 @@
 Each run draws which kinds of fault it knows at all (most know about half of them), because faults that always come
 together hide each other. Each kind has dice of its own: switching one kind off leaves the others' throws as they were,
 which is what makes a failing seed shrink.
+
+Most worlds are small: one order, little time. They find nearly everything, cost half as much, and are told shortly. One
+in `LARGE_EVERY` has several orders that stand in each other's way, and a long time for faults to meet.
 """
 
 import random
@@ -57,6 +60,7 @@ RATES: Mapping[str, tuple[float, float]] = {
 """Kinds of fault, with the least and the most likely rate for each opportunity."""
 BY_TIME = frozenset({"crash", "crash of everything", "redeploy", "pause", "clock jump", "broker outage"})
 """These have no opportunity of their own; they are drawn once in so many virtual seconds."""
+LARGE_EVERY = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +92,11 @@ def draw_plan(seed: int) -> Plan:
     exclusive = dice.random() < 0.5
     shared = ("order", "payment", "inventory", "shipping", "notification")
     twice = [] if exclusive else [name for name in shared if dice.random() < 0.15]
+    large = dice.randrange(LARGE_EVERY) == 0
     return Plan(
         seed=seed,
-        orders=dice.choice((1, 1, 1, 2, 2, 3, 4)),
-        chaos_s=dice.uniform(4, 30),
+        orders=dice.choice((1, 2, 2, 3, 4) if large else (1, 1, 1, 1, 2)),
+        chaos_s=dice.uniform(8, 30) if large else dice.uniform(3, 10),
         rates=rates,
         replicas=dict.fromkeys(twice, 2),
         exclusive=exclusive,

@@ -21,10 +21,15 @@ WORK: dict[str, str] = {
     "retry-messages": "SELECT 1 FROM kept_messages WHERE state = 'retrying'",
     # What they remove is 30 days old.
     "housekeeping": NEVER,
-    "forget-methods": NEVER,
+    "forget": NEVER,
+    "begin-left": "SELECT 1 FROM payments WHERE status = 'pending'",
+    # What it counts is seen by nobody here, and what it warns of is older than a run.
+    "alarms": "SELECT 1 FROM payments WHERE undecided_since <= ?1 UNION ALL "
+    "SELECT 1 FROM refunds WHERE status <> 'done' AND created_at <= ?1",
     "drive-sagas": "SELECT 1 FROM order_sagas WHERE due_at <= ?1",
     "decide-cancellations": "SELECT 1 FROM orders WHERE cancel_requested IS NOT NULL",
     "charge": "SELECT 1 FROM payments WHERE next_attempt_at <= ?1",
+    "webhooks": "SELECT 1 FROM webhook_events WHERE next_attempt_at <= ?1",
     "refund": "SELECT 1 FROM refunds WHERE status = 'pending' AND next_attempt_at <= ?1",
     "expire-reservations": "SELECT 1 FROM reservations WHERE status = 'reserved' AND expires_at <= ?1",
     "publish-levels": "SELECT 1 FROM products WHERE dirty",

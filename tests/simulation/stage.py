@@ -14,6 +14,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from fastapi import FastAPI
+from fastapi.dependencies import models
 from pydantic_settings import BaseSettings
 
 from orderwright.kernel.database import Database
@@ -30,6 +31,7 @@ from tests.simulation.probes import watching
 LEFT_OUT = frozenset({"identity"})
 """Its part is played by the network: it hears and says no events, and its passwords are hashed in threads."""
 COLLECT_EVERY = 10
+FREEZE_AFTER = 20
 ENVIRONMENT = {
     # Shorter than in production, so that every deadline falls within a run.
     "ORDERWRIGHT_ORDER_PAYMENT_TIMEOUT_S": "25",
@@ -55,7 +57,12 @@ class Stage:
         """Have every database be as it was before the first seed, and memory too."""
         self.runs += 1
         if self.runs % COLLECT_EVERY == 0:
+            _forget_routes()
             gc.collect()
+        if self.runs == FREEZE_AFTER:
+            # By now everything is there that is made once: statements, plans of requests, types. It stays, so it need
+            # not be looked through for garbage.
+            gc.freeze()
         for disk in self.disks.values():
             disk.set_back()
 
@@ -75,6 +82,13 @@ def make_stage() -> Stage:
             module, _, maker = path.partition(":")
             manifests[name] = getattr(import_module(module), maker)
     return Stage(manifests, {name: Disk(name) for name in (*manifests, "sandbox")})
+
+
+def _forget_routes() -> None:
+    """FastAPI remembers each route that it has looked at, and with it the whole service of a seed that is over."""
+    for remembered in vars(models).values():
+        if hasattr(remembered, "cache_clear"):
+            remembered.cache_clear()
 
 
 async def _migrate_once(database: Database, folder: Path) -> bool:

@@ -119,11 +119,18 @@ def forget(connection: sa.Connection, now: datetime, *, limit: int = 1000) -> in
     return connection.execute(sa.delete(keys).where(sa.tuple_(keys.c.caller, keys.c.key).in_(old))).rowcount
 
 
+_KNOWN = (
+    sa.select(idempotency_keys)
+    .where(
+        idempotency_keys.c.caller == sa.bindparam("caller"),
+        idempotency_keys.c.key == sa.bindparam("key"),
+    )
+    .with_for_update()
+)
+
+
 def _verdict_on_known(uow: UnitOfWork, wanted: Claim) -> Verdict:
-    keys = idempotency_keys
-    row = uow.connection.execute(
-        sa.select(keys).where(keys.c.caller == wanted.caller, keys.c.key == wanted.key).with_for_update()
-    ).one()
+    row = uow.connection.execute(_KNOWN, {"caller": wanted.caller, "key": wanted.key}).one()
     if row.fingerprint != wanted.fingerprint:
         return Invalid(
             "This Idempotency-Key was used for a different request; use a new key for a new request",

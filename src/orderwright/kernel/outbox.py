@@ -12,11 +12,29 @@ import sqlalchemy as sa
 
 from orderwright.kernel import rows
 from orderwright.kernel.messages import Message
-from orderwright.kernel.rows import one_of
+from orderwright.kernel.rows import among
 from orderwright.kernel.tables import outbox
 
 LEASE_S = 15
 """How long the process that committed a row, or claimed it, may take to send it before another one does."""
+
+_ANY_FREE = sa.select(outbox.c.id).where(outbox.c.lease_until <= sa.bindparam("now")).limit(1)
+_CLAIM = (
+    sa.update(outbox)
+    .where(
+        outbox.c.id.in_(
+            sa.select(outbox.c.id)
+            .where(outbox.c.lease_until <= sa.bindparam("now"))
+            .order_by(outbox.c.id)
+            .limit(sa.bindparam("most", type_=sa.Integer))
+            .with_for_update(skip_locked=True)
+        )
+    )
+    .values(lease_until=sa.bindparam("until"))
+    .returning(*outbox.c)
+)
+_RELEASE = sa.update(outbox).where(among(outbox.c.id, "ids")).values(lease_until=sa.bindparam("now"))
+_DELETE = sa.delete(outbox).where(among(outbox.c.id, "ids"))
 
 
 def append(connection: sa.Connection, messages: Sequence[Message], *, leased: bool = True) -> None:
@@ -27,25 +45,13 @@ def append(connection: sa.Connection, messages: Sequence[Message], *, leased: bo
 
 def any_free(connection: sa.Connection, now: datetime) -> bool:
     """Whether a row waits that nobody is sending."""
-    return connection.execute(sa.select(outbox.c.id).where(outbox.c.lease_until <= now).limit(1)).first() is not None
+    return connection.execute(_ANY_FREE, {"now": now}).first() is not None
 
 
 def claim(connection: sa.Connection, now: datetime, *, limit: int) -> list[Message]:
     """Take the oldest rows that nobody is sending and lease them to this process."""
-    free = (
-        sa.select(outbox.c.id)
-        .where(outbox.c.lease_until <= now)
-        .order_by(outbox.c.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    statement = (
-        sa.update(outbox)
-        .where(outbox.c.id.in_(free))
-        .values(lease_until=now + timedelta(seconds=LEASE_S))
-        .returning(*outbox.c)
-    )
-    return sorted((_message(row) for row in connection.execute(statement)), key=lambda message: message.id)
+    claimed = connection.execute(_CLAIM, {"now": now, "most": limit, "until": now + timedelta(seconds=LEASE_S)})
+    return sorted((_message(row) for row in claimed), key=lambda message: message.id)
 
 
 def release_all(connection: sa.Connection, now: datetime) -> None:
@@ -56,13 +62,13 @@ def release_all(connection: sa.Connection, now: datetime) -> None:
 def release(connection: sa.Connection, now: datetime, ids: Sequence[str]) -> None:
     """End the leases of these rows, which this process held and could not send."""
     if ids:
-        connection.execute(sa.update(outbox).where(one_of(outbox.c.id, ids)).values(lease_until=now))
+        connection.execute(_RELEASE, {"ids": list(ids), "now": now})
 
 
 def delete(connection: sa.Connection, ids: Sequence[str]) -> None:
     """Forget rows that the broker has."""
     if ids:
-        connection.execute(sa.delete(outbox).where(one_of(outbox.c.id, ids)))
+        connection.execute(_DELETE, {"ids": list(ids)})
 
 
 def waiting(connection: sa.Connection) -> tuple[int, datetime | None]:

@@ -90,6 +90,14 @@ def one_of(column: "sa.ColumnElement[Any]", values: Iterable[Any]) -> "sa.Column
     return _OneOf(column, sa.bindparam(None, list(values), type_=_List(column.type), unique=True))
 
 
+def among(column: "sa.ColumnElement[Any]", name: str) -> "sa.ColumnElement[bool]":
+    """Whether `column` is one of the values that are given as the list `name` when the statement is executed.
+
+    For statements that are made once: making one costs more than executing it.
+    """
+    return _OneOf(column, sa.bindparam(name, type_=_List(column.type)))
+
+
 def _insert_all(connection: sa.Connection, table: sa.Table, rows: Rows, conflict: str) -> None:
     names = tuple(rows[0])
     if connection.dialect.name == "postgresql":

@@ -88,10 +88,12 @@ def claim_due(connection: sa.Connection, now: datetime, *, limit: int, lease: ti
     return sorted((of_row(row) for row in connection.execute(statement)), key=lambda kept: kept.id)
 
 
+_NEXT_ATTEMPT = sa.select(sa.func.min(kept_messages.c.next_attempt_at)).where(kept_messages.c.state == RETRYING)
+
+
 def next_attempt(connection: sa.Connection) -> datetime | None:
     """When the first of all attempts is due; None when no message is tried again."""
-    query = sa.select(sa.func.min(kept_messages.c.next_attempt_at)).where(kept_messages.c.state == RETRYING)
-    due: datetime | None = connection.execute(query).scalar()
+    due: datetime | None = connection.execute(_NEXT_ATTEMPT).scalar()
     return due
 
 

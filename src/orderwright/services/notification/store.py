@@ -6,9 +6,23 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from orderwright.kernel.rows import insert_ignoring, insert_updating, one_of, update
+from orderwright.kernel.rows import among, insert_ignoring, insert_updating, update
 from orderwright.services.notification.domain import Channel, Notification, NotificationStatus, Template
 from orderwright.services.notification.tables import notifications, orders, templates
+
+_KNOWN_ORDERS = sa.select(orders).where(among(orders.c.order_id, "ids"))
+_DUE = (
+    sa.select(notifications)
+    .where(
+        notifications.c.status == NotificationStatus.QUEUED.value,
+        notifications.c.next_attempt_at <= sa.bindparam("now"),
+    )
+    .order_by(notifications.c.next_attempt_at)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+    .with_for_update(skip_locked=True)
+)
+_CLAIM = sa.update(notifications).where(among(notifications.c.id, "ids")).values(next_attempt_at=sa.bindparam("until"))
+_TEMPLATES = sa.select(templates)
 
 
 def note_orders(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -18,8 +32,8 @@ def note_orders(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) ->
 
 def known_orders(connection: sa.Connection, order_ids: Iterable[str]) -> dict[str, Any]:
     """What is known of these orders."""
-    query = sa.select(orders).where(one_of(orders.c.order_id, sorted(set(order_ids))))
-    return {row.order_id: row for row in connection.execute(query)}
+    found = connection.execute(_KNOWN_ORDERS, {"ids": sorted(set(order_ids))})
+    return {row.order_id: row for row in found}
 
 
 def insert(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -29,20 +43,9 @@ def insert(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None
 
 def claim_due(connection: sa.Connection, now: datetime, *, limit: int, lease: timedelta) -> list[Notification]:
     """Queued notifications whose turn it is; nobody else takes them meanwhile."""
-    due = (
-        sa.select(notifications)
-        .where(notifications.c.status == NotificationStatus.QUEUED.value, notifications.c.next_attempt_at <= now)
-        .order_by(notifications.c.next_attempt_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    claimed = [_notification(row) for row in connection.execute(due)]
+    claimed = [_notification(row) for row in connection.execute(_DUE, {"now": now, "most": limit})]
     if claimed:
-        connection.execute(
-            sa.update(notifications)
-            .where(one_of(notifications.c.id, [one.id for one in claimed]))
-            .values(next_attempt_at=now + lease)
-        )
+        connection.execute(_CLAIM, {"ids": [one.id for one in claimed], "until": now + lease})
     return claimed
 
 
@@ -101,7 +104,7 @@ def listed(connection: sa.Connection, *, order_id: str | None, limit: int) -> li
 
 def custom_templates(connection: sa.Connection) -> dict[str, Template]:
     """Templates that staff wrote, by name."""
-    rows = connection.execute(sa.select(templates))
+    rows = connection.execute(_TEMPLATES)
     return {row.name: Template(row.name, row.subject, row.body) for row in rows}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from orderwright.kernel.rows import insert, insert_new, insert_updating, one_of, update
+from orderwright.kernel.rows import among, insert, insert_new, insert_updating, one_of, update
 from orderwright.kernel.saga import SagaState, SagaStatus, StepState, StepStatus
 from orderwright.services.order.domain import Fact, FactType, FulfillmentStatus, Line, Order
 from orderwright.services.order.tables import order_events, order_items, order_sagas, orders, products
@@ -33,14 +33,25 @@ PROJECTED = (
     "updated_at",
 )
 """What a fact can change in the projection `orders`."""
+_BY_IDS = sa.select(orders).where(among(orders.c.id, "ids")).order_by(orders.c.id)
+_BY_IDS_LOCKED = _BY_IDS.with_for_update()
+_LINES = sa.select(order_items).where(among(order_items.c.order_id, "ids")).order_by(order_items.c.id)
+_SAGAS = sa.select(order_sagas).where(among(order_sagas.c.order_id, "ids"))
+_DUE = (
+    sa.select(order_sagas.c.order_id)
+    .where(order_sagas.c.due_at <= sa.bindparam("now"))
+    .order_by(order_sagas.c.due_at)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+    .with_for_update(skip_locked=True)
+)
+_PRICES = sa.select(products).where(among(products.c.product_id, "ids"))
 
 
 def load(connection: sa.Connection, order_ids: Sequence[str], *, lock: bool = False) -> dict[str, Order]:
     """The orders of these ids that exist, with their lines."""
     if not order_ids:
         return {}
-    query = sa.select(orders).where(one_of(orders.c.id, order_ids)).order_by(orders.c.id)
-    rows = connection.execute(query.with_for_update() if lock else query).all()
+    rows = connection.execute(_BY_IDS_LOCKED if lock else _BY_IDS, {"ids": list(order_ids)}).all()
     return _with_lines(connection, rows)
 
 
@@ -125,8 +136,8 @@ def known_references(connection: sa.Connection, references: Sequence[tuple[str, 
 
 def load_sagas(connection: sa.Connection, order_ids: Sequence[str]) -> dict[str, tuple[SagaState, datetime | None]]:
     """(state, due) of these orders' sagas."""
-    query = sa.select(order_sagas).where(one_of(order_sagas.c.order_id, order_ids))
-    return {row.order_id: (_saga(row), row.due_at) for row in connection.execute(query)}
+    found = connection.execute(_SAGAS, {"ids": list(order_ids)})
+    return {row.order_id: (_saga(row), row.due_at) for row in found}
 
 
 def save_sagas(
@@ -150,14 +161,7 @@ def save_sagas(
 
 def claim_due(connection: sa.Connection, now: datetime, *, limit: int) -> list[str]:
     """Orders whose saga is due; locked until this transaction ends, so that replicas share the work."""
-    query = (
-        sa.select(order_sagas.c.order_id)
-        .where(order_sagas.c.due_at <= now)
-        .order_by(order_sagas.c.due_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    return list(connection.execute(query).scalars())
+    return list(connection.execute(_DUE, {"now": now, "most": limit}).scalars())
 
 
 def undecided_cancellations(connection: sa.Connection, *, limit: int) -> list[str]:
@@ -188,8 +192,8 @@ def listed(connection: sa.Connection, filters: Mapping[str, Any], *, before: str
 
 def prices(connection: sa.Connection, product_ids: Iterable[str]) -> dict[str, tuple[Decimal, str, bool]]:
     """(price, currency, deleted) of the products that are known here."""
-    query = sa.select(products).where(one_of(products.c.product_id, sorted(product_ids)))
-    return {row.product_id: (row.price, row.currency, row.deleted) for row in connection.execute(query)}
+    found = connection.execute(_PRICES, {"ids": sorted(product_ids)})
+    return {row.product_id: (row.price, row.currency, row.deleted) for row in found}
 
 
 def price_times(connection: sa.Connection, product_ids: Iterable[str]) -> dict[str, tuple[datetime, bool]]:
@@ -212,8 +216,7 @@ def add_prices(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> 
 
 def _with_lines(connection: sa.Connection, rows: Sequence[Any]) -> dict[str, Order]:
     lines: dict[str, list[Line]] = {row.id: [] for row in rows}
-    query = sa.select(order_items).where(one_of(order_items.c.order_id, list(lines))).order_by(order_items.c.id)
-    for row in connection.execute(query) if lines else ():
+    for row in connection.execute(_LINES, {"ids": list(lines)}) if lines else ():
         lines[row.order_id].append(Line(row.product_id, row.quantity, row.unit_price))
     return {row.id: _order(row, tuple(lines[row.id])) for row in rows}
 

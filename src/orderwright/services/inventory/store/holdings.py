@@ -9,10 +9,28 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from orderwright.kernel.rows import among, one_of
 from orderwright.kernel.rows import insert as insert_rows
-from orderwright.kernel.rows import one_of
 from orderwright.services.inventory.domain import Reservation, ReservationKind, ReservationStatus, Take
 from orderwright.services.inventory.tables import reservation_lines, reservations
+
+_BY_ORDERS = sa.select(reservations).where(among(reservations.c.order_id, "ids")).order_by(reservations.c.id)
+_BY_ORDERS_LOCKED = _BY_ORDERS.with_for_update()
+_LINES = (
+    sa.select(reservation_lines)
+    .where(among(reservation_lines.c.reservation_id, "ids"))
+    .order_by(reservation_lines.c.product_id, reservation_lines.c.warehouse_id)
+)
+_EXPIRED = (
+    sa.select(reservations)
+    .where(
+        reservations.c.status == ReservationStatus.RESERVED.value,
+        reservations.c.expires_at <= sa.bindparam("now"),
+    )
+    .order_by(reservations.c.expires_at)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+    .with_for_update(skip_locked=True)
+)
 
 
 def insert(connection: sa.Connection, new: Sequence[Reservation]) -> None:
@@ -93,12 +111,8 @@ def set_expiry(connection: sa.Connection, reservation_id: str, expires_at: datet
 
 def by_order(connection: sa.Connection, order_ids: Iterable[str], *, lock: bool = False) -> dict[str, Reservation]:
     """The reservations of these orders."""
-    query = (
-        sa.select(reservations)
-        .where(one_of(reservations.c.order_id, sorted(set(order_ids))))
-        .order_by(reservations.c.id)
-    )
-    found = _with_lines(connection, connection.execute(query.with_for_update() if lock else query).all())
+    rows = connection.execute(_BY_ORDERS_LOCKED if lock else _BY_ORDERS, {"ids": sorted(set(order_ids))}).all()
+    found = _with_lines(connection, rows)
     return {r.order_id: r for r in found if r.order_id is not None}
 
 
@@ -132,21 +146,13 @@ def soft_of(connection: sa.Connection, owners: Iterable[str]) -> list[Reservatio
 
 def expired(connection: sa.Connection, now: datetime, *, limit: int) -> list[Reservation]:
     """Living reservations whose time is over, locked."""
-    query = (
-        sa.select(reservations)
-        .where(reservations.c.status == ReservationStatus.RESERVED.value, reservations.c.expires_at <= now)
-        .order_by(reservations.c.expires_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    return _with_lines(connection, connection.execute(query).all())
+    return _with_lines(connection, connection.execute(_EXPIRED, {"now": now, "most": limit}).all())
 
 
 def _with_lines(connection: sa.Connection, rows: Sequence[Any]) -> list[Reservation]:
     lines: dict[str, list[Take]] = {row.id: [] for row in rows}
     if lines:
-        query = sa.select(reservation_lines).where(one_of(reservation_lines.c.reservation_id, list(lines)))
-        for row in connection.execute(query.order_by(reservation_lines.c.product_id, reservation_lines.c.warehouse_id)):
+        for row in connection.execute(_LINES, {"ids": list(lines)}):
             lines[row.reservation_id].append(Take(row.product_id, row.warehouse_id, row.quantity))
     return [
         Reservation(

@@ -8,27 +8,51 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from orderwright.kernel.rows import insert_ignoring, insert_updating, one_of
+from orderwright.kernel.rows import among, insert_ignoring, insert_updating, one_of
 from orderwright.services.inventory.domain import Levels, Product
 from orderwright.services.inventory.tables import products, stock, warehouses
+
+_AVAILABLE = (
+    sa.select(
+        stock.c.product_id,
+        stock.c.warehouse_id,
+        (stock.c.on_hand - stock.c.reserved).label("available"),
+        warehouses.c.priority,
+    )
+    .join(warehouses, warehouses.c.id == stock.c.warehouse_id)
+    .join(products, products.c.product_id == stock.c.product_id)
+    .where(among(stock.c.product_id, "ids"), warehouses.c.active, sa.not_(products.c.deleted))
+    .order_by(stock.c.product_id, stock.c.warehouse_id)
+)
+_AVAILABLE_LOCKED = _AVAILABLE.with_for_update(of=stock)
+_IN_WAREHOUSE = (
+    sa.select(stock)
+    .where(among(stock.c.product_id, "ids"), stock.c.warehouse_id == sa.bindparam("warehouse"))
+    .order_by(stock.c.product_id)
+    .with_for_update()
+)
+_PRODUCTS_LOCKED = (
+    sa.select(products).where(among(products.c.product_id, "ids")).order_by(products.c.product_id).with_for_update()
+)
+_TAKE_DIRTY = (
+    sa.update(products)
+    .where(
+        products.c.product_id.in_(
+            sa.select(products.c.product_id)
+            .where(products.c.dirty)
+            .limit(sa.bindparam("most", type_=sa.Integer))
+            .with_for_update(skip_locked=True)
+        )
+    )
+    .values(dirty=False)
+    .returning(products.c.product_id, products.c.deleted)
+)
 
 
 def available(connection: sa.Connection, product_ids: Iterable[str], *, lock: bool = False) -> Levels:
     """What can be taken now, by warehouse in order of use; deleted products and closed warehouses have nothing."""
-    query = (
-        sa.select(
-            stock.c.product_id,
-            stock.c.warehouse_id,
-            (stock.c.on_hand - stock.c.reserved).label("available"),
-            warehouses.c.priority,
-        )
-        .join(warehouses, warehouses.c.id == stock.c.warehouse_id)
-        .join(products, products.c.product_id == stock.c.product_id)
-        .where(one_of(stock.c.product_id, sorted(set(product_ids))), warehouses.c.active, sa.not_(products.c.deleted))
-        .order_by(stock.c.product_id, stock.c.warehouse_id)
-    )
     found = Levels()
-    rows = connection.execute(query.with_for_update(of=stock) if lock else query).all()
+    rows = connection.execute(_AVAILABLE_LOCKED if lock else _AVAILABLE, {"ids": sorted(set(product_ids))}).all()
     for row in sorted(rows, key=lambda row: (row.product_id, row.priority, row.warehouse_id)):
         found.by_product.setdefault(row.product_id, {})[row.warehouse_id] = row.available
     return found
@@ -53,13 +77,8 @@ def by_product(connection: sa.Connection, product_ids: Sequence[str]) -> dict[st
 
 def in_warehouse(connection: sa.Connection, product_ids: Iterable[str], warehouse_id: str) -> dict[str, Any]:
     """The stock rows of products in one warehouse, by product, locked."""
-    query = (
-        sa.select(stock)
-        .where(one_of(stock.c.product_id, sorted(set(product_ids))), stock.c.warehouse_id == warehouse_id)
-        .order_by(stock.c.product_id)
-        .with_for_update()
-    )
-    return {row.product_id: row for row in connection.execute(query)}
+    found = connection.execute(_IN_WAREHOUSE, {"ids": sorted(set(product_ids)), "warehouse": warehouse_id})
+    return {row.product_id: row for row in found}
 
 
 def product_ids(connection: sa.Connection, *, after: str | None, limit: int) -> list[str]:
@@ -84,10 +103,9 @@ def known_products(connection: sa.Connection, ids: Iterable[str]) -> dict[str, P
 
 
 def _locked_products(connection: sa.Connection, ids: Sequence[str]) -> dict[str, Product]:
-    query = sa.select(products).where(one_of(products.c.product_id, ids)).order_by(products.c.product_id)
     return {
         row.product_id: Product(row.product_id, row.name, row.deleted, row.catalog_time)
-        for row in connection.execute(query.with_for_update())
+        for row in connection.execute(_PRODUCTS_LOCKED, {"ids": list(ids)})
     }
 
 
@@ -127,13 +145,6 @@ def open_stock(connection: sa.Connection, product_ids: Iterable[str], warehouse_
 
 def take_dirty(connection: sa.Connection, *, limit: int) -> dict[str, int]:
     """Products whose level changed since it was last told, with what is available now; they count as told."""
-    chosen = sa.select(products.c.product_id).where(products.c.dirty).limit(limit).with_for_update(skip_locked=True)
-    statement = (
-        sa.update(products)
-        .where(products.c.product_id.in_(chosen))
-        .values(dirty=False)
-        .returning(products.c.product_id, products.c.deleted)
-    )
-    changed = [row.product_id for row in connection.execute(statement).all() if not row.deleted]
+    changed = [row.product_id for row in connection.execute(_TAKE_DIRTY, {"most": limit}).all() if not row.deleted]
     now = available(connection, changed)
     return {product_id: now.available(product_id) for product_id in sorted(changed)}

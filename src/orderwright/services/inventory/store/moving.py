@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from orderwright.kernel.rows import change, one_of
+from orderwright.kernel.rows import among, change
 from orderwright.services.inventory.domain import StockMoved, Take
 from orderwright.services.inventory.tables import products, stock
 
@@ -57,10 +57,12 @@ def moves_of(takes: Iterable[Take]) -> dict[tuple[str, str], int]:
     return dict(moves)
 
 
+_MARK_DIRTY = sa.update(products).where(among(products.c.product_id, "ids")).values(dirty=True)
+
+
 def mark_dirty(connection: sa.Connection, product_ids: Iterable[str]) -> None:
     """The levels of these products are to be told.
 
     Also of those that are marked: whoever is telling them just now may have read the level before this change.
     """
-    chosen = one_of(products.c.product_id, sorted(product_ids))
-    connection.execute(sa.update(products).where(chosen).values(dirty=True))
+    connection.execute(_MARK_DIRTY, {"ids": sorted(product_ids)})

@@ -6,9 +6,11 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from orderwright.kernel.rows import insert_updating, one_of
+from orderwright.kernel.rows import among, insert_updating
 from orderwright.services.payment.domain import Method
 from orderwright.services.payment.tables import payment_methods
+
+_BY_ORDERS = sa.select(payment_methods).where(among(payment_methods.c.order_id, "ids"))
 
 
 def save(connection: sa.Connection, methods: Sequence[Method], now: datetime) -> None:
@@ -20,10 +22,9 @@ def save(connection: sa.Connection, methods: Sequence[Method], now: datetime) ->
 
 def by_order(connection: sa.Connection, order_ids: Iterable[str]) -> dict[str, Method]:
     """How these orders are to be paid, where that was said."""
-    query = sa.select(payment_methods).where(one_of(payment_methods.c.order_id, sorted(set(order_ids))))
     return {
         row.order_id: Method(row.order_id, row.customer_id, row.token, row.brand, row.last4)
-        for row in connection.execute(query)
+        for row in connection.execute(_BY_ORDERS, {"ids": sorted(set(order_ids))})
     }
 
 

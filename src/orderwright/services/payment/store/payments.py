@@ -11,24 +11,46 @@ from typing import Any
 import sqlalchemy as sa
 
 from orderwright.kernel import rows
-from orderwright.kernel.rows import one_of
+from orderwright.kernel.rows import among, one_of
 from orderwright.services.payment.domain import UNDECIDED, Payment, PaymentStatus
 from orderwright.services.payment.tables import payment_methods, payments
 
 _UNDECIDED = one_of(payments.c.status, [status.value for status in UNDECIDED])
 
+_BY_ORDERS = sa.select(payments).where(among(payments.c.order_id, "ids")).order_by(payments.c.id)
+_BY_ORDERS_LOCKED = _BY_ORDERS.with_for_update()
+_BY_IDS = sa.select(payments).where(among(payments.c.id, "ids")).order_by(payments.c.id)
+_BY_IDS_LOCKED = _BY_IDS.with_for_update()
+_DUE = (
+    sa.select(payments)
+    .where(_UNDECIDED, payments.c.next_attempt_at <= sa.bindparam("now"))
+    .order_by(payments.c.next_attempt_at)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+    .with_for_update(skip_locked=True)
+)
+_CHARGEABLE = (
+    sa.select(payments.c.order_id)
+    .join(payment_methods, payment_methods.c.order_id == payments.c.order_id)
+    .where(
+        payments.c.status == PaymentStatus.PENDING.value,
+        payment_methods.c.customer_id == payments.c.customer_id,
+        sa.or_(payments.c.stock_reserved, sa.not_(payments.c.needs_stock)),
+        sa.not_(payments.c.order_cancelled),
+        payments.c.held_by.is_(None),
+    )
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+
 
 def by_order(connection: sa.Connection, order_ids: Iterable[str], *, lock: bool = False) -> dict[str, Payment]:
     """The payments of these orders."""
-    query = sa.select(payments).where(one_of(payments.c.order_id, sorted(set(order_ids)))).order_by(payments.c.id)
-    found = connection.execute(query.with_for_update() if lock else query)
+    found = connection.execute(_BY_ORDERS_LOCKED if lock else _BY_ORDERS, {"ids": sorted(set(order_ids))})
     return {row.order_id: _payment(row) for row in found}
 
 
 def by_id(connection: sa.Connection, ids: Iterable[str], *, lock: bool = False) -> dict[str, Payment]:
     """These payments."""
-    query = sa.select(payments).where(one_of(payments.c.id, sorted(set(ids)))).order_by(payments.c.id)
-    found = connection.execute(query.with_for_update() if lock else query)
+    found = connection.execute(_BY_IDS_LOCKED if lock else _BY_IDS, {"ids": sorted(set(ids))})
     return {row.id: _payment(row) for row in found}
 
 
@@ -77,14 +99,9 @@ def claim_due(connection: sa.Connection, now: datetime, *, limit: int, lease: ti
     What was sent and has no outcome when its lease is over is unknown from now on. Each is answered with `sent` as it
     was before: whether the provider may have heard of it already.
     """
-    due = (
-        sa.select(payments)
-        .where(_UNDECIDED, payments.c.next_attempt_at <= now)
-        .order_by(payments.c.next_attempt_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    claimed = [_payment(row) for row in connection.execute(due)]
+    claimed = [_payment(row) for row in connection.execute(_DUE, {"now": now, "most": limit})]
+    if not claimed:
+        return []
     fresh, unknown = PaymentStatus.CHARGING.value, PaymentStatus.UNKNOWN.value
     # For a cancelled order the provider is only asked; for any other it may be given the charge once more.
     sent_at = sa.case(
@@ -96,8 +113,7 @@ def claim_due(connection: sa.Connection, now: datetime, *, limit: int, lease: ti
         sent_at=sent_at,
         status=sa.case((payments.c.sent_at.is_(None), fresh), else_=unknown),
     )
-    if claimed:
-        connection.execute(claim.where(one_of(payments.c.id, [payment.id for payment in claimed])))
+    connection.execute(claim.where(one_of(payments.c.id, [payment.id for payment in claimed])))
     return claimed
 
 
@@ -172,19 +188,7 @@ def count_waiting(connection: sa.Connection, before: datetime) -> dict[tuple[str
 
 def chargeable(connection: sa.Connection, *, limit: int) -> list[str]:
     """Orders that can be paid and whose method is known, though nobody has begun to."""
-    query = (
-        sa.select(payments.c.order_id)
-        .join(payment_methods, payment_methods.c.order_id == payments.c.order_id)
-        .where(
-            payments.c.status == PaymentStatus.PENDING.value,
-            payment_methods.c.customer_id == payments.c.customer_id,
-            sa.or_(payments.c.stock_reserved, sa.not_(payments.c.needs_stock)),
-            sa.not_(payments.c.order_cancelled),
-            payments.c.held_by.is_(None),
-        )
-        .limit(limit)
-    )
-    return list(connection.execute(query).scalars())
+    return list(connection.execute(_CHARGEABLE, {"most": limit}).scalars())
 
 
 def _rows(of: Sequence[Payment]) -> list[dict[str, Any]]:

@@ -19,6 +19,13 @@ UNKNOWN: Final = "unknown"
 """It was asked for and no answer came; the provider is asked what became of it."""
 DONE: Final = "done"
 _OPEN = one_of(refunds.c.status, [PENDING, UNKNOWN])
+_DUE = (
+    sa.select(refunds)
+    .where(_OPEN, refunds.c.next_attempt_at <= sa.bindparam("now"))
+    .order_by(refunds.c.next_attempt_at)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+    .with_for_update(skip_locked=True)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,22 +89,16 @@ def claim_due(connection: sa.Connection, now: datetime, *, limit: int, lease: ti
 
     What was sent and is not done when its lease is over is unknown from now on.
     """
-    due = (
-        sa.select(refunds)
-        .where(_OPEN, refunds.c.next_attempt_at <= now)
-        .order_by(refunds.c.next_attempt_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    claimed = [_refund(row) for row in connection.execute(due)]
+    claimed = [_refund(row) for row in connection.execute(_DUE, {"now": now, "most": limit})]
+    if not claimed:
+        return []
     claim = sa.update(refunds).values(
         attempts=refunds.c.attempts + 1,
         next_attempt_at=now + lease,
         sent=True,
         status=sa.case((refunds.c.sent, UNKNOWN), else_=PENDING),
     )
-    if claimed:
-        connection.execute(claim.where(one_of(refunds.c.id, [refund.id for refund in claimed])))
+    connection.execute(claim.where(one_of(refunds.c.id, [refund.id for refund in claimed])))
     return claimed
 
 

@@ -57,13 +57,7 @@ def by_id(connection: sa.Connection, webhook_id: str, *, lock: bool = False) -> 
 
 def claim_due(connection: sa.Connection, now: datetime, *, limit: int, lease: timedelta) -> list[Webhook]:
     """Events that are due, as they were before; nobody else takes them meanwhile."""
-    due = (
-        _QUERY.where(_in(OPEN), webhook_events.c.next_attempt_at <= now)
-        .order_by(webhook_events.c.next_attempt_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    claimed = [_webhook(row) for row in connection.execute(due)]
+    claimed = [_webhook(row) for row in connection.execute(_DUE, {"now": now, "most": limit})]
     if claimed:
         these = one_of(webhook_events.c.id, [webhook.id for webhook in claimed])
         claim = {"attempts": webhook_events.c.attempts + 1, "next_attempt_at": now + lease}
@@ -117,6 +111,14 @@ _QUERY = sa.select(*(webhook_events.c[name] for name in Webhook.__slots__))
 
 def _in(statuses: Iterable[WebhookStatus]) -> "sa.ColumnElement[bool]":
     return one_of(webhook_events.c.status, [status.value for status in statuses])
+
+
+_DUE = (
+    _QUERY.where(_in(OPEN), webhook_events.c.next_attempt_at <= sa.bindparam("now"))
+    .order_by(webhook_events.c.next_attempt_at)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+    .with_for_update(skip_locked=True)
+)
 
 
 def _webhook(row: Any) -> Webhook:
