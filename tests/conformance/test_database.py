@@ -92,6 +92,26 @@ async def test_what_was_written_is_there_and_what_failed_is_not(database: Databa
     assert await other.read(counts) == {"kept": 0}
 
 
+async def test_a_glance_sees_what_others_have_committed_and_leaves_nothing_open(
+    database: Database, other: Database
+) -> None:
+    await other.write(lambda connection: add(connection, "a"))
+    assert await database.glance(counts) == {"a": 0}
+    assert await other.write(lambda connection: change(connection, "a", 3)) == 1
+    assert await database.glance(counts) == {"a": 3}
+    # Where a glance left its connection as it was, a transaction on the same one is a transaction again.
+    assert await database.write(lambda connection: change(connection, "a", 4)) == 1
+
+    def fail(connection: sa.Connection) -> None:
+        change(connection, "a", 100)
+        raise LookupError("on purpose")
+
+    for _ in range(10):
+        with pytest.raises(LookupError):
+            await database.write(fail)
+    assert await database.glance(counts) == {"a": 7}
+
+
 async def test_a_caller_that_goes_away_does_not_undo_its_work(database: Database) -> None:
     begun, go_on = asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
@@ -315,7 +335,7 @@ async def test_connections_that_fell_silent_hold_up_one_caller_and_not_each_in_t
 
 async def test_a_database_that_is_not_there_is_an_outage_and_not_a_fault() -> None:
     database = open_database("postgresql://nobody@127.0.0.1:1/nothing", "order")
-    for attempt in (database.ping(), database.read(counts), database.create()):
+    for attempt in (database.ping(), database.read(counts), database.glance(counts), database.create()):
         with pytest.raises(DatabaseUnavailable):
             await attempt
     await database.close()

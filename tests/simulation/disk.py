@@ -94,6 +94,9 @@ class SimDatabase:
     async def read(self, work: Callable[[sa.Connection], T]) -> T:
         return await self._run(work, writes=False)
 
+    async def glance(self, query: Callable[[sa.Connection], T]) -> T:
+        return await self._run(query, writes=False)
+
     async def ping(self) -> None:
         await self.read(lambda connection: connection.exec_driver_sql("SELECT 1"))
 

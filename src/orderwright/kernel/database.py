@@ -40,6 +40,9 @@ class Database(Protocol):
     async def read(self, work: Callable[[sa.Connection], T]) -> T:
         """Run `work` on a consistent snapshot that it must not change."""
 
+    async def glance(self, query: Callable[[sa.Connection], T]) -> T:
+        """Run `query`, which is one statement and changes nothing: it sees one moment without a transaction."""
+
     async def ping(self) -> None:
         """DatabaseUnavailable when the database does not answer."""
 

@@ -81,7 +81,7 @@ class Relay:
         """Claim what nobody is sending and send it, until nothing is left. BrokerUnavailable, DatabaseUnavailable."""
         if self.problem:
             await self._broker.ping()
-        while await self._database.read(partial(outbox.any_free, now=self._clock.now())):
+        while await self._database.glance(partial(outbox.any_free, now=self._clock.now())):
             claimed = await self._database.write(partial(outbox.claim, now=self._clock.now(), limit=MAX_BATCH))
             messages = [message for message in claimed if message.id not in self._in_flight]
             if messages:

@@ -97,7 +97,7 @@ class Retries:
     async def run_due(self) -> bool:
         """Try kept messages again whose time has come; answers whether there may be more."""
         now = self._units.clock.now()
-        self._next_at = await self._units.database.read(store.next_attempt)
+        self._next_at = await self._units.glance(store.next_attempt)
         if self._next_at is None or self._next_at > now:
             return False
         claim = partial(store.claim_due, now=now, limit=MAX_CLAIM, lease=LEASE)

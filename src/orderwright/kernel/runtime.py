@@ -237,9 +237,9 @@ class Runtime:
     async def _keep_house(self) -> bool:
         now = self._clock.now()
         name = self.service.name
-        waiting, _ = await self.database.read(outbox.waiting)
+        waiting, _ = await self.database.glance(outbox.waiting)
         self._metrics.outbox_waiting.labels(name).set(waiting)
-        for state, count in (await self.database.read(reading.counts)).items():
+        for state, count in (await self.database.glance(reading.counts)).items():
             self._metrics.messages_kept.labels(name, state).set(count)
         removed = await self.database.write(lambda connection: inbox.forget(connection, now))
         removed += await self.database.write(lambda connection: idempotency.forget(connection, now))

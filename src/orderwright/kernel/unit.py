@@ -95,6 +95,10 @@ class Units:
         """Run `query` on a snapshot."""
         return await self.database.read(query)
 
+    async def glance(self, query: Callable[[sa.Connection], T]) -> T:
+        """Run `query`, which is one statement."""
+        return await self.database.glance(query)
+
     async def drain(self) -> None:
         """Wait until nothing is running."""
         while self._running:

@@ -44,6 +44,8 @@ class PostgresDatabase:
         self._connect = _connect_args(service, options)
         self._engine = _engine(self.url, self._connect, options)
         self._reading = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        # Without BEGIN and COMMIT, which are two more round trips.
+        self._glancing = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._running: set[asyncio.Task[Any]] = set()
 
     async def create(self) -> None:
@@ -69,8 +71,11 @@ class PostgresDatabase:
     async def read(self, work: Callable[[sa.Connection], T]) -> T:
         return await self._to_the_end(self._transact(self._reading, work))
 
+    async def glance(self, query: Callable[[sa.Connection], T]) -> T:
+        return await self._to_the_end(self._transact(self._glancing, query))
+
     async def ping(self) -> None:
-        await self.read(lambda connection: connection.exec_driver_sql("SELECT 1").scalar_one())
+        await self.glance(lambda connection: connection.exec_driver_sql("SELECT 1").scalar_one())
 
     async def close(self) -> None:
         while self._running:
@@ -102,7 +107,7 @@ class PostgresDatabase:
                 state = _sqlstate(error)
                 if state in CONFLICTS and attempt < ATTEMPTS:
                     continue
-                became_standby = state == STANDBY and engine is not self._reading
+                became_standby = state == STANDBY and engine is self._engine
                 refused = state == INTERNAL and not connected
                 if state in CONFLICTS or became_standby or refused or _is_outage(error, state):
                     kind = DatabaseMissing if _is_missing(error) else DatabaseUnavailable

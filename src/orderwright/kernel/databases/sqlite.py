@@ -100,6 +100,9 @@ class SqliteDatabase:
     async def read(self, work: Callable[[sa.Connection], T]) -> T:
         return await self._reader.run(work)
 
+    async def glance(self, query: Callable[[sa.Connection], T]) -> T:
+        return await self._reader.run(query)
+
     async def ping(self) -> None:
         await self._reader.run(lambda connection: connection.exec_driver_sql("SELECT 1").scalar_one())
 

@@ -36,7 +36,7 @@ def assemble(kit: Kit) -> Service:
         return await kit.units.run(saga.drive) > 0
 
     async def decide_cancellations() -> bool:
-        waiting = await kit.units.read(lambda connection: store.undecided_cancellations(connection, limit=50))
+        waiting = await kit.units.glance(lambda connection: store.undecided_cancellations(connection, limit=50))
         for order_id in waiting:
             try:
                 await decide_cancellation(desk, order_id)

@@ -25,9 +25,9 @@ async def list_users(
 ) -> Page[AccountView]:
     text = None if q is None else q.replace("\x00", "")
     after = None if cursor is None else cursor.replace("\x00", "")
-    if after is not None and await desk.kit.units.read(lambda c: store.account(c, after)) is None:
+    if after is not None and await desk.kit.units.glance(lambda c: store.account(c, after)) is None:
         raise Malformed("The cursor is not one that was given out here", problem="invalid-cursor")
-    found = await desk.kit.units.read(lambda c: store.listed(c, text=text, after=after, limit=limit + 1))
+    found = await desk.kit.units.glance(lambda c: store.listed(c, text=text, after=after, limit=limit + 1))
     following = found[limit - 1].id if len(found) > limit else None
     return Page(items=[account_view(account) for account in found[:limit]], next_cursor=following)
 
@@ -36,7 +36,7 @@ async def list_users(
 async def get_user(user_id: str, caller: AnyCaller, desk: Desk) -> AccountView:
     account = None
     if caller.id == user_id or caller.has(ADMIN, SERVICE):
-        account = await desk.kit.units.read(lambda connection: store.account(connection, user_id))
+        account = await desk.kit.units.glance(lambda connection: store.account(connection, user_id))
     if account is None:
         raise NotFound("There is no such account")
     return account_view(account)
@@ -63,5 +63,5 @@ async def contacts(
     _: ServiceOnly, desk: Desk, user_id: Annotated[list[str], Query(min_length=1, max_length=200)]
 ) -> list[ContactView]:
     ids = [one for one in user_id if "\x00" not in one]
-    found = await desk.kit.units.read(lambda connection: store.accounts_of(connection, ids))
+    found = await desk.kit.units.glance(lambda connection: store.accounts_of(connection, ids))
     return [ContactView(customer_id=a.id, name=a.name, email=a.email, phone=a.phone) for a in found]

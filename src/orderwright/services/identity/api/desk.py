@@ -71,7 +71,7 @@ class IdentityDesk:
 
     async def signing_key(self) -> keys.SigningKey:
         """The key that signs now. ConfigurationError when it cannot be opened."""
-        row = keys.signing(await self.kit.units.read(store.keys), self.kit.clock.now())
+        row = keys.signing(await self.kit.units.glance(store.keys), self.kit.clock.now())
         if self._key is None or self._key.id != row.id:
             self._key = keys.opened(row, self.settings)
         return self._key

@@ -70,7 +70,7 @@ async def logout(body: RefreshBody, desk: Desk) -> None:
 
 @router.get("/.well-known/jwks.json", summary="The public keys (RFC 7517)")
 async def jwks(desk: Desk) -> dict[str, Any]:
-    return keys.published(await desk.kit.units.read(store.keys))
+    return keys.published(await desk.kit.units.glance(store.keys))
 
 
 @router.post("/service-token", summary="A service proves that it is one", tags=["services"], responses=NOT_PROVED)

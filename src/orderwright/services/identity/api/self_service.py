@@ -23,7 +23,7 @@ class MeView(View):
 
 @router.get("/me", summary="Who the token says that you are")
 async def me(caller: AnyCaller, desk: Desk) -> MeView:
-    account = await desk.kit.units.read(lambda connection: store.account(connection, caller.id))
+    account = await desk.kit.units.glance(lambda connection: store.account(connection, caller.id))
     return MeView(
         id=caller.id,
         email=account.email if account else None,
@@ -35,7 +35,7 @@ async def me(caller: AnyCaller, desk: Desk) -> MeView:
 @router.put("/me/password", status_code=204, summary="Change your password")
 async def change_password(body: PasswordBody, caller: AnyCaller, desk: Desk, request: Request) -> None:
     """Every session ends, but for the one whose refresh token is sent along. Wrong guesses count as at a log-in."""
-    account = await desk.kit.units.read(lambda connection: store.account(connection, caller.id))
+    account = await desk.kit.units.glance(lambda connection: store.account(connection, caller.id))
     if account is None:
         raise NotFound("There is no account behind this token")
     check_password(body.new_password, account.email, field="new_password")

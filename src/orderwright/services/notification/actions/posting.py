@@ -64,8 +64,8 @@ class PostOffice:
         due = await database.write(lambda c: store.claim_due(c, now, limit=BATCH, lease=LEASE))
         if not due:
             return False
-        orders = await database.read(lambda c: store.known_orders(c, [n.order_id for n in due if n.order_id]))
-        words = {**BUILT_IN, **await database.read(store.custom_templates)}
+        orders = await database.glance(lambda c: store.known_orders(c, [n.order_id for n in due if n.order_id]))
+        words = {**BUILT_IN, **await database.glance(store.custom_templates)}
         try:
             people = await self._people(due, orders)
         except Unavailable as error:

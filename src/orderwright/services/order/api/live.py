@@ -42,7 +42,7 @@ async def _follow(desk: OrderDesk, order: Order, seen: int | None) -> AsyncItera
         version = order.version if seen is None else min(seen, order.version)
         yield ServerSentEvent(status_view(order).model_dump_json(), event="status", id=str(version))
         while True:
-            facts = await desk.kit.units.read(partial(store.history, order_id=order.id, after=version))
+            facts = await desk.kit.units.glance(partial(store.history, order_id=order.id, after=version))
             for number, fact, at in facts:
                 version = number
                 yield ServerSentEvent(

@@ -70,7 +70,7 @@ async def get_history(order: OwnOrder, desk: Desk, limit: Limit = 50, cursor: Cu
     if cursor is not None and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 10):
         raise Malformed("The cursor is not one that was given out here", problem="invalid-cursor")
     after = int(cursor or 0)
-    found = await desk.kit.units.read(lambda c: store.history(c, order.id, after=after, limit=limit + 1))
+    found = await desk.kit.units.glance(lambda c: store.history(c, order.id, after=after, limit=limit + 1))
     more = len(found) > limit
     return Page(
         items=[fact_view(*row) for row in found[:limit]], next_cursor=str(found[limit - 1][0]) if more else None
@@ -79,7 +79,7 @@ async def get_history(order: OwnOrder, desk: Desk, limit: Limit = 50, cursor: Cu
 
 @router.get("/orders/{order_id}/saga", summary="The steps of an order's saga")
 async def get_saga(order: OwnOrder, desk: Desk) -> SagaView:
-    sagas = await desk.kit.units.read(lambda connection: store.load_sagas(connection, [order.id]))
+    sagas = await desk.kit.units.glance(lambda connection: store.load_sagas(connection, [order.id]))
     state, due_at = sagas[order.id]
     steps = [
         StepView(name=s.name, status=s.status.value, undoing=s.undoing, undo_attempts=s.undo_attempts)

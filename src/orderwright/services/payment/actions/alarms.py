@@ -91,9 +91,9 @@ class Alarms:
     async def standing(self) -> Standing:
         """How much waits at this moment."""
         before = self._units.clock.now() - self._alarm_after
-        charges = await self._units.read(lambda connection: kept.count_waiting(connection, before))
-        refunds = await self._units.read(lambda connection: ledger.count_waiting(connection, before))
-        webhooks = await self._units.read(box.count_waiting)
+        charges = await self._units.glance(lambda connection: kept.count_waiting(connection, before))
+        refunds = await self._units.glance(lambda connection: ledger.count_waiting(connection, before))
+        webhooks = await self._units.glance(box.count_waiting)
         # What is under way and young is no news; what was never sent for long is as bad as no answer.
         unknown = {("charge", late): charges.get((PaymentStatus.UNKNOWN.value, late), 0) for late in (False, True)}
         unknown["charge", True] += charges.get((PaymentStatus.CHARGING.value, True), 0)

@@ -41,14 +41,14 @@ class PaymentDesk:
     async def payment(self, payment_id: str) -> Payment:
         """The payment of that id. NotFound when there is none, or nothing is known of it yet."""
         ids = [payment_id] if is_uuid(payment_id) else []
-        found = (await self.kit.units.read(lambda connection: kept.by_id(connection, ids))).get(payment_id)
+        found = (await self.kit.units.glance(lambda connection: kept.by_id(connection, ids))).get(payment_id)
         if found is None or not found.known:
             raise NotFound("There is no such payment")
         return found
 
     async def of_order(self, order_id: str) -> Payment | None:
         """The order's payment, if anything is known of it."""
-        return (await self.kit.units.read(lambda connection: kept.by_order(connection, [order_id]))).get(order_id)
+        return (await self.kit.units.glance(lambda connection: kept.by_order(connection, [order_id]))).get(order_id)
 
     async def own_payment(self, payment_id: str, caller: Caller) -> Payment:
         """The payment of that id, if it is the caller's to see."""
