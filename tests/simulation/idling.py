@@ -30,7 +30,7 @@ WORK: dict[str, str] = {
     "decide-cancellations": "SELECT 1 FROM orders WHERE cancel_requested IS NOT NULL",
     "charge": "SELECT 1 FROM payments WHERE next_attempt_at <= ?1",
     "webhooks": "SELECT 1 FROM webhook_events WHERE next_attempt_at <= ?1",
-    "refund": "SELECT 1 FROM refunds WHERE status = 'pending' AND next_attempt_at <= ?1",
+    "refund": "SELECT 1 FROM refunds WHERE next_attempt_at <= ?1",
     "expire-reservations": "SELECT 1 FROM reservations WHERE status = 'reserved' AND expires_at <= ?1",
     "publish-levels": "SELECT 1 FROM products WHERE dirty",
     "send": "SELECT 1 FROM notifications WHERE status = 'queued' AND next_attempt_at <= ?1",
