@@ -9,5 +9,6 @@ chaos      faults that come by time          idling    jobs only where there is 
 world      all of it, from seed to verdict   stage     what seeds share
 laws       what must hold at rest            promises  what clients were told
 probes     what was reached                  ablations safeguards taken away
+statements those that come again
 workers    many seeds on every core
 """

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from orderwright.kernel.errors import DatabaseUnavailable
 from tests.simulation.faults import Faults
 from tests.simulation.hosts import Process
+from tests.simulation.statements import DirectConnection
 from tests.simulation.trace import Trace
 
 T = TypeVar("T")
@@ -40,7 +41,8 @@ class Disk:
             json_deserializer=msgspec.json.decode,
         )
         sa.event.listen(engine, "before_cursor_execute", self._before_statement)
-        self.connection = engine.connect()
+        self.connection = DirectConnection(engine)
+        self.connection.use(self.driver, self._before_statement)
         # Never ended: transactions are the driver's (see `SimDatabase`), which costs a tenth of SQLAlchemy's.
         self.connection.begin()
 
@@ -75,12 +77,13 @@ class SimDatabase:
         trace: Trace,
         *,
         exclusive: bool,
-        up_to_date: bool = False,
+        thorough: bool = False,
     ) -> None:
         self.disk = disk
         self.exclusive = exclusive
-        self.up_to_date = up_to_date
-        """Whether it is known to have the newest schema."""
+        self.up_to_date = not thorough
+        """Whether it is taken to have the newest schema."""
+        self._thorough = thorough
         self._process = process
         self._faults = faults
         self._trace = trace
@@ -123,6 +126,7 @@ class SimDatabase:
     def _transact(self, work: Callable[[sa.Connection], T], *, writes: bool) -> T:
         disk, faults, process = self.disk, self._faults, self._process
         faulty = process is not None and faults.on
+        disk.connection.direct = not self._thorough
         disk.driver.execute("BEGIN")
         try:
             disk.at_statement = self._at_statement if faulty else None

@@ -60,7 +60,7 @@ RATES: Mapping[str, tuple[float, float]] = {
 """Kinds of fault, with the least and the most likely rate for each opportunity."""
 BY_TIME = frozenset({"crash", "crash of everything", "redeploy", "pause", "clock jump", "broker outage"})
 """These have no opportunity of their own; they are drawn once in so many virtual seconds."""
-LARGE_EVERY = 5
+LARGE_EVERY = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def draw_plan(seed: int) -> Plan:
     return Plan(
         seed=seed,
         orders=dice.choice((1, 2, 2, 3, 4) if large else (1, 1, 1, 1, 2)),
-        chaos_s=dice.uniform(8, 30) if large else dice.uniform(3, 10),
+        chaos_s=dice.uniform(8, 30) if large else dice.uniform(2, 7),
         rates=rates,
         replicas=dict.fromkeys(twice, 2),
         exclusive=exclusive,

@@ -23,14 +23,14 @@ WORK: dict[str, str] = {
     "housekeeping": NEVER,
     "forget": NEVER,
     "begin-left": "SELECT 1 FROM payments WHERE status = 'pending'",
-    # What it counts is seen by nobody here, and what it warns of is older than a run.
-    "alarms": "SELECT 1 FROM payments WHERE undecided_since <= ?1 UNION ALL "
-    "SELECT 1 FROM refunds WHERE status <> 'done' AND created_at <= ?1",
     "drive-sagas": "SELECT 1 FROM order_sagas WHERE due_at <= ?1",
     "decide-cancellations": "SELECT 1 FROM orders WHERE cancel_requested IS NOT NULL",
     "charge": "SELECT 1 FROM payments WHERE next_attempt_at <= ?1",
-    "webhooks": "SELECT 1 FROM webhook_events WHERE next_attempt_at <= ?1",
-    "refund": "SELECT 1 FROM refunds WHERE status = 'pending' AND next_attempt_at <= ?1",
+    # What it counts is seen by nobody here, and what it warns of is older than a run.
+    "alarms": NEVER,
+    # The provider of a run never sends any.
+    "webhooks": NEVER,
+    "refund": "SELECT 1 FROM refunds WHERE next_attempt_at <= ?1",
     "expire-reservations": "SELECT 1 FROM reservations WHERE status = 'reserved' AND expires_at <= ?1",
     "publish-levels": "SELECT 1 FROM products WHERE dirty",
     "send": "SELECT 1 FROM notifications WHERE status = 'queued' AND next_attempt_at <= ?1",
@@ -47,8 +47,10 @@ class Idling:
     def only_with_work(self, jobs: Iterator[Job]) -> Iterator[Job]:
         """The same jobs, which look first, and less often than they might."""
         for job in jobs:
-            run = self._looks_first(job, WORK[job.name]) if job.name in WORK else job.run
-            yield replace(job, run=run, every_s=max(job.every_s, EVERY_S))
+            query = WORK.get(job.name)
+            if query != NEVER:
+                run = job.run if query is None else self._looks_first(job, query)
+                yield replace(job, run=run, every_s=max(job.every_s, EVERY_S))
 
     def look_first(self, relay: Relay) -> None:
         """Have `relay` sweep only what waits; while something is wrong with its broker it goes there every time."""
@@ -69,8 +71,6 @@ class Idling:
         return run
 
     def _look(self, query: str) -> Callable[[], bool]:
-        if query == NEVER:
-            return lambda: False
         execute, clock, query = self.driver.execute, self.clock, f"{query} LIMIT 1"
         if "?1" not in query:
             return lambda: execute(query).fetchone() is not None

@@ -30,7 +30,7 @@ from tests.simulation.probes import watching
 
 LEFT_OUT = frozenset({"identity"})
 """Its part is played by the network: it hears and says no events, and its passwords are hashed in threads."""
-COLLECT_EVERY = 10
+COLLECT_EVERY = 25
 FREEZE_AFTER = 20
 ENVIRONMENT = {
     # Shorter than in production, so that every deadline falls within a run.

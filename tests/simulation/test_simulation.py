@@ -9,13 +9,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
+import sqlalchemy as sa
 
 from tests.simulation import world
 from tests.simulation.faults import draw_plan
 from tests.simulation.probes import REACHED_OFTEN
 from tests.simulation.stage import Stage
+from tests.simulation.statements import DirectConnection
 from tests.simulation.workers import Result, open_stage, run_seeds
 
 ROOT = Path(__file__).parents[2]
@@ -46,6 +49,12 @@ def test_a_seed_is_the_same_run_in_another_process(stage: Stage) -> None:
     environment = {**os.environ, "PYTHONHASHSEED": "4711", "PYTHONPATH": "src"}
     there = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
     assert there.stdout.strip() == world.run(draw_plan(18), stage).digest
+
+
+def test_the_short_way_of_statements_is_no_other_way(stage: Stage) -> None:
+    short = [world.run(draw_plan(seed), stage).digest for seed in range(1, 6)]
+    with patch.object(DirectConnection, "execute", sa.Connection.execute):
+        assert [world.run(draw_plan(seed), stage).digest for seed in range(1, 6)] == short
 
 
 @pytest.mark.parametrize(

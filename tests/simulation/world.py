@@ -144,7 +144,7 @@ class World:
             stage.manifests[service],
             service,
             database=SimDatabase(
-                disk, process, self.faults, self.trace, exclusive=self.plan.exclusive, up_to_date=not thorough
+                disk, process, self.faults, self.trace, exclusive=self.plan.exclusive, thorough=thorough
             ),
             broker=BrokerDoor(self.broker, process),
             peers=peers,
