@@ -119,11 +119,11 @@ class ServiceBench:
                 metrics=Metrics(),
             )
             apps.setdefault(name, runtime.app)
-            await runtime.migrate()
-            await runtime.join()
-            for hook in runtime.service.on_start:
-                await hook()
             try:
+                await runtime.migrate()
+                await runtime.join()
+                for hook in runtime.service.on_start:
+                    await hook()
                 yield cls(runtime, clock, ids, keys)
             finally:
                 await runtime.stop()
