@@ -7,7 +7,7 @@ goes that way every time, and a test compares the two.
 
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy.engine.result import IteratorResult, SimpleResultMetaData
@@ -28,13 +28,13 @@ class Prepared:
 
     def __init__(self, compiled: SQLCompiler, dialect: sa.Dialect) -> None:
         self.sql = str(compiled)
-        processors = compiled._bind_processors
+        processors = cast("Mapping[str, Process]", compiled._bind_processors)
         self._names = [(name, processors.get(name)) for name in compiled.positiontup or ()]
         self._fixed = {
             name: parameter.effective_value for parameter, name in compiled.bind_names.items() if not parameter.required
         }
         columns = compiled._result_columns
-        readers: list[Process] = [column.type._cached_result_processor(dialect, None) for column in columns]
+        readers: list[Any] = [column.type._cached_result_processor(dialect, None) for column in columns]
         self._shape = SimpleResultMetaData(
             [column.keyname for column in columns], _processors=readers if any(readers) else None
         )
