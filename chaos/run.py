@@ -22,12 +22,15 @@ from chaos.links import links
 from chaos.platform import Keeper, Wired
 from chaos.servers import Servers, servers
 from chaos.striker import Striker, Struck
+from orderwright.services.payment.actions.charges import NEVER_ARRIVES_AFTER
 from tools.fleet import running
 
 ANSWERED_WITHIN_S: Final = 120.0
 """So long after the last fault everybody who asked must have been answered."""
-REST_S: Final = 180.0
-"""So long after everything was started anew all orders must have ended and all books agree."""
+REST_S: Final = NEVER_ARRIVES_AFTER.total_seconds() + 120.0
+"""So long after everything was started anew all orders must have ended and all books agree.
+
+The longest that is promised is how long a charge of a cancelled order is asked for that the provider never heard of."""
 PROGRESS_EVERY_S: Final = 15.0
 TIMEOUT_S: Final = 12.0
 
