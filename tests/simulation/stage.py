@@ -30,8 +30,7 @@ from tests.simulation.probes import watching
 
 LEFT_OUT = frozenset({"identity"})
 """Its part is played by the network: it hears and says no events, and its passwords are hashed in threads."""
-COLLECT_EVERY = 25
-FREEZE_AFTER = 20
+COLLECT_EVERY = 100
 ENVIRONMENT = {
     # Shorter than in production, so that every deadline falls within a run.
     "ORDERWRIGHT_ORDER_PAYMENT_TIMEOUT_S": "25",
@@ -59,10 +58,6 @@ class Stage:
         if self.runs % COLLECT_EVERY == 0:
             _forget_routes()
             gc.collect()
-        if self.runs == FREEZE_AFTER:
-            # By now everything is there that is made once: statements, plans of requests, types. It stays, so it need
-            # not be looked through for garbage.
-            gc.freeze()
         for disk in self.disks.values():
             disk.set_back()
 
@@ -70,6 +65,11 @@ class Stage:
         """What the databases hold now is what every seed begins with."""
         for disk in self.disks.values():
             disk.keep()
+        self.settle()
+
+    def settle(self) -> None:
+        """What is there by now is made once and stays: it need not be looked through for garbage."""
+        _forget_routes()
         gc.collect()
         gc.freeze()
 
