@@ -60,7 +60,7 @@ RATES: Mapping[str, tuple[float, float]] = {
 """Kinds of fault, with the least and the most likely rate for each opportunity."""
 BY_TIME = frozenset({"crash", "crash of everything", "redeploy", "pause", "clock jump", "broker outage"})
 """These have no opportunity of their own; they are drawn once in so many virtual seconds."""
-LARGE_EVERY = 6
+LARGE_EVERY = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,8 @@ class Plan:
     """Whether a starting process may take for granted that it is alone at its database."""
     durable: bool
     """Whether the broker keeps messages when everything crashes."""
+    novelty: bool
+    """Whether a product comes into the catalog while orders come in."""
     thorough: bool
     """Whether everything is done also where a look shows that there is no work (see `idling`)."""
 
@@ -95,13 +97,14 @@ def draw_plan(seed: int) -> Plan:
     large = dice.randrange(LARGE_EVERY) == 0
     return Plan(
         seed=seed,
-        orders=dice.choice((1, 2, 2, 3, 4) if large else (1, 1, 1, 1, 2)),
+        orders=dice.choice((1, 2, 2, 3, 4) if large else (1, 1, 1, 1, 1, 1, 2)),
         chaos_s=dice.uniform(8, 30) if large else dice.uniform(2, 7),
         rates=rates,
         replicas=dict.fromkeys(twice, 2),
         exclusive=exclusive,
         durable=dice.random() < 0.7,
         thorough=dice.random() < 1 / 16,
+        novelty=large or dice.random() < 1 / 4,
     )
 
 

@@ -197,7 +197,7 @@ def run(plan: Plan, stage: Stage) -> Verdict:
 
 def stock_up(stage: Stage) -> None:
     """Migrate every database and take the goods in, by way of the catalog and its events."""
-    plan = Plan(0, 0, 0.0, {}, {}, exclusive=True, durable=True, thorough=True)
+    plan = Plan(0, 0, 0.0, {}, {}, exclusive=True, durable=True, novelty=False, thorough=True)
     world = World(plan, stage)
     for host in world.hosts:
         # Before the time at which every seed begins.
@@ -222,7 +222,9 @@ def _people(world: World) -> list[Coroutine[Any, Any, None]]:
     plan, town = world.plan, world.town
     clerk = Person(town, "clerk", "staff", random.Random(f"clerk {plan.seed}"))
     buyer = Person(town, "buyer", "staff", random.Random(f"buyer {plan.seed}"))
-    work = [staff.work_as_staff(clerk, plan.chaos_s), staff.bring_a_novelty(buyer)]
+    work = [staff.work_as_staff(clerk, plan.chaos_s)]
+    if plan.novelty:
+        work.append(staff.bring_a_novelty(buyer))
     for number in range(1, plan.orders + 1):
         dice = random.Random(f"customer {number} {plan.seed}")
         if dice.random() < 0.12:
