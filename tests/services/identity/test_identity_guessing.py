@@ -91,9 +91,9 @@ async def test_the_right_password_among_many_guesses_at_once_is_told_from_wrong_
 ) -> None:
     await identity.register()
     guesses = [*(guess(identity, f"guess {n}") for n in range(10)), guess(identity, ADA["password"])]
-    answers = await asyncio.gather(*guesses)
-    assert answers[-1].status == 429
-    assert answers[-1].json == answers[-2].json
+    *wrong, right = await asyncio.gather(*guesses)
+    # On PostgreSQL nobody knows who of them comes first: the right one may. Late, it is told what wrong ones are told.
+    assert right.status == 200 or right.json in [answer.json for answer in wrong if answer.status == 429]
 
 
 async def test_an_address_that_guesses_at_many_accounts_is_locked_and_others_are_not(identity: Identity) -> None:

@@ -19,7 +19,7 @@ from orderwright.kernel.deadletters.states import FAILED, PARKED, RETRYING
 from orderwright.kernel.rows import insert_ignoring
 from orderwright.kernel.tables import TEXT_LENGTH, kept_lines, kept_messages
 
-_ANY = "SELECT 1 FROM kept_lines LIMIT 1"
+_ANY = sa.select(kept_lines.c.key).limit(sa.literal_column("1"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ def line(key: str, about: str) -> Line:
 
 def any_held(connection: sa.Connection) -> bool:
     """Whether any line is held up: one look at a table that is nearly always empty."""
-    return connection.exec_driver_sql(_ANY).first() is not None
+    return connection.execute(_ANY).first() is not None
 
 
 def lock(connection: sa.Connection, wanted: Iterable[Line]) -> set[Line]:

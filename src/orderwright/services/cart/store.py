@@ -14,22 +14,22 @@ from orderwright.services.cart.domain import Cart, CartLine, Product
 from orderwright.services.cart.tables import cart_items, carts, products
 
 _MEMBERS = tuple(field.name for field in fields(Product))
+_OPEN = sa.select(carts).where(carts.c.open_for == sa.bindparam("user_id"))
+_OPEN_LOCKED = _OPEN.with_for_update()
+_LINES = (
+    sa.select(cart_items.c.product_id, cart_items.c.quantity, products.c.name, products.c.price, products.c.currency)
+    .join(products, products.c.product_id == cart_items.c.product_id)
+    .where(cart_items.c.cart_id == sa.bindparam("cart_id"))
+    .order_by(cart_items.c.added_at, cart_items.c.product_id)
+)
 
 
 def open_cart(connection: sa.Connection, user_id: str, *, lock: bool = False) -> Cart | None:
     """Somebody's open cart."""
-    query = sa.select(carts).where(carts.c.open_for == user_id)
-    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    row = connection.execute(_OPEN_LOCKED if lock else _OPEN, {"user_id": user_id}).one_or_none()
     if row is None:
         return None
-    lines = connection.execute(
-        sa.select(
-            cart_items.c.product_id, cart_items.c.quantity, products.c.name, products.c.price, products.c.currency
-        )
-        .join(products, products.c.product_id == cart_items.c.product_id)
-        .where(cart_items.c.cart_id == row.id)
-        .order_by(cart_items.c.added_at, cart_items.c.product_id)
-    )
+    lines = connection.execute(_LINES, {"cart_id": row.id})
     return Cart(
         row.id,
         row.user_id,

@@ -22,6 +22,15 @@ _DUE = (
     .with_for_update(skip_locked=True)
 )
 _CLAIM = sa.update(notifications).where(among(notifications.c.id, "ids")).values(next_attempt_at=sa.bindparam("until"))
+_RELEASE_KEPT = (
+    sa.update(notifications)
+    .where(
+        notifications.c.status == NotificationStatus.QUEUED.value,
+        notifications.c.next_attempt_at.is_(None),
+        among(notifications.c.channel, "channels"),
+    )
+    .values(next_attempt_at=sa.bindparam("now"))
+)
 _TEMPLATES = sa.select(templates)
 
 
@@ -63,12 +72,7 @@ def release(connection: sa.Connection, now: datetime) -> None:
 
 def release_kept(connection: sa.Connection, channels: Sequence[str], now: datetime) -> int:
     """There is a way to send now: what was kept for want of one is due; answers how many."""
-    statement = sa.update(notifications).where(
-        notifications.c.status == NotificationStatus.QUEUED.value,
-        notifications.c.next_attempt_at.is_(None),
-        notifications.c.channel.in_(channels),
-    )
-    return connection.execute(statement.values(next_attempt_at=now)).rowcount
+    return connection.execute(_RELEASE_KEPT, {"channels": list(channels), "now": now}).rowcount
 
 
 def by_id(connection: sa.Connection, notification_id: str) -> Notification | None:

@@ -6,29 +6,36 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from orderwright.kernel.rows import insert_ignoring, insert_updating, one_of
+from orderwright.kernel.rows import among, insert_ignoring, insert_updating, one_of
 from orderwright.services.shipping.domain import Shipment, ShipmentStatus
 from orderwright.services.shipping.tables import orders, shipments
+
+_CUSTOMER = sa.select(orders.c.customer_id).where(orders.c.order_id == shipments.c.order_id).scalar_subquery()
+_TELL_CUSTOMER = (
+    sa.update(shipments)
+    .where(among(shipments.c.order_id, "ids"), shipments.c.customer_id.is_(None))
+    .values(customer_id=_CUSTOMER)
+)
+_TAKE_BACK = sa.delete(shipments).where(
+    among(shipments.c.order_id, "ids"), shipments.c.status == ShipmentStatus.PENDING.value
+)
+_ORDERS = sa.select(orders).where(among(orders.c.order_id, "ids"))
+_BY_ORDER = sa.select(shipments).where(shipments.c.order_id == sa.bindparam("order_id"))
 
 
 def note_orders(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Remember whose these orders are, and put right the shipments that were made before this was known."""
     insert_updating(connection, orders, rows, ["order_id"], ("customer_id", "has_goods"))
-    whose = sa.select(orders.c.customer_id).where(orders.c.order_id == shipments.c.order_id).scalar_subquery()
-    ids = [row["order_id"] for row in rows]
-    unknown = sa.update(shipments).where(one_of(shipments.c.order_id, ids), shipments.c.customer_id.is_(None))
-    connection.execute(unknown.values(customer_id=whose))
+    connection.execute(_TELL_CUSTOMER, {"ids": [row["order_id"] for row in rows]})
     if without_goods := [row["order_id"] for row in rows if not row["has_goods"]]:
-        pending = shipments.c.status == ShipmentStatus.PENDING.value
-        connection.execute(sa.delete(shipments).where(one_of(shipments.c.order_id, without_goods), pending))
+        connection.execute(_TAKE_BACK, {"ids": without_goods})
 
 
 def known_orders(connection: sa.Connection, order_ids: Iterable[str]) -> dict[str, Any]:
     """What is known of these orders, also by who hears of them at this moment: one of the two waits for the other."""
     ids = sorted(set(order_ids))
     insert_ignoring(connection, orders, [{"order_id": id_, "customer_id": None, "has_goods": None} for id_ in ids])
-    query = sa.select(orders).where(one_of(orders.c.order_id, ids))
-    return {row.order_id: row for row in connection.execute(query)}
+    return {row.order_id: row for row in connection.execute(_ORDERS, {"ids": ids})}
 
 
 def insert(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -52,7 +59,7 @@ def by_id(connection: sa.Connection, shipment_id: str) -> Shipment | None:
 
 def by_order(connection: sa.Connection, order_id: str) -> Shipment | None:
     """The shipment of that order."""
-    row = connection.execute(sa.select(shipments).where(shipments.c.order_id == order_id)).one_or_none()
+    row = connection.execute(_BY_ORDER, {"order_id": order_id}).one_or_none()
     return None if row is None else _shipment(row)
 
 

@@ -32,6 +32,26 @@ _EXPIRED = (
     .with_for_update(skip_locked=True)
 )
 
+_SOFT = (
+    sa.select(reservations)
+    .where(
+        among(reservations.c.owner, "owners"),
+        reservations.c.kind == ReservationKind.CART.value,
+        reservations.c.status == ReservationStatus.RESERVED.value,
+    )
+    .order_by(reservations.c.id)
+    .with_for_update()
+)
+_SET_STATUS = (
+    sa.update(reservations)
+    .where(among(reservations.c.id, "ids"))
+    .values(
+        status=sa.bindparam("new"),
+        updated_at=sa.bindparam("now"),
+        reason=sa.func.coalesce(sa.bindparam("why", type_=reservations.c.reason.type), reservations.c.reason),
+    )
+)
+
 
 def insert(connection: sa.Connection, new: Sequence[Reservation]) -> None:
     """Write new reservations with their lines."""
@@ -95,11 +115,7 @@ def set_status(
 ) -> None:
     """These reservations, which the caller holds locked, have that status now."""
     if ids:
-        connection.execute(
-            sa.update(reservations)
-            .where(one_of(reservations.c.id, ids))
-            .values(status=status.value, updated_at=now, **({"reason": reason} if reason else {}))
-        )
+        connection.execute(_SET_STATUS, {"ids": list(ids), "new": status.value, "now": now, "why": reason})
 
 
 def set_expiry(connection: sa.Connection, reservation_id: str, expires_at: datetime | None, now: datetime) -> None:
@@ -131,17 +147,7 @@ def newest(connection: sa.Connection, *, limit: int) -> list[Reservation]:
 
 def soft_of(connection: sa.Connection, owners: Iterable[str]) -> list[Reservation]:
     """What is set aside for these people's carts, locked."""
-    query = (
-        sa.select(reservations)
-        .where(
-            one_of(reservations.c.owner, sorted(set(owners))),
-            reservations.c.kind == ReservationKind.CART.value,
-            reservations.c.status == ReservationStatus.RESERVED.value,
-        )
-        .order_by(reservations.c.id)
-        .with_for_update()
-    )
-    return _with_lines(connection, connection.execute(query).all())
+    return _with_lines(connection, connection.execute(_SOFT, {"owners": sorted(set(owners))}).all())
 
 
 def expired(connection: sa.Connection, now: datetime, *, limit: int) -> list[Reservation]:

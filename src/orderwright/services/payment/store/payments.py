@@ -28,6 +28,20 @@ _DUE = (
     .limit(sa.bindparam("most", type_=sa.Integer))
     .with_for_update(skip_locked=True)
 )
+_CLAIM = (
+    sa.update(payments)
+    .where(among(payments.c.id, "ids"))
+    .values(
+        attempts=payments.c.attempts + 1,
+        next_attempt_at=sa.bindparam("until"),
+        # For a cancelled order the provider is only asked; for any other it may be given the charge once more.
+        sent_at=sa.case(
+            (sa.and_(payments.c.order_cancelled, payments.c.sent_at.is_not(None)), payments.c.sent_at),
+            else_=sa.bindparam("now", type_=payments.c.sent_at.type),
+        ),
+        status=sa.case((payments.c.sent_at.is_(None), PaymentStatus.CHARGING.value), else_=PaymentStatus.UNKNOWN.value),
+    )
+)
 _CHARGEABLE = (
     sa.select(payments.c.order_id)
     .join(payment_methods, payment_methods.c.order_id == payments.c.order_id)
@@ -102,18 +116,7 @@ def claim_due(connection: sa.Connection, now: datetime, *, limit: int, lease: ti
     claimed = [_payment(row) for row in connection.execute(_DUE, {"now": now, "most": limit})]
     if not claimed:
         return []
-    fresh, unknown = PaymentStatus.CHARGING.value, PaymentStatus.UNKNOWN.value
-    # For a cancelled order the provider is only asked; for any other it may be given the charge once more.
-    sent_at = sa.case(
-        (sa.and_(payments.c.order_cancelled, payments.c.sent_at.is_not(None)), payments.c.sent_at), else_=now
-    )
-    claim = sa.update(payments).values(
-        attempts=payments.c.attempts + 1,
-        next_attempt_at=now + lease,
-        sent_at=sent_at,
-        status=sa.case((payments.c.sent_at.is_(None), fresh), else_=unknown),
-    )
-    connection.execute(claim.where(one_of(payments.c.id, [payment.id for payment in claimed])))
+    connection.execute(_CLAIM, {"ids": [payment.id for payment in claimed], "now": now, "until": now + lease})
     return claimed
 
 
