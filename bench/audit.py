@@ -140,7 +140,13 @@ def _elsewhere(ids: SystemIds, orders: Sequence[Order]) -> dict[str, Rows]:
             (inventory.reservation_lines, list(_lines(reserved))),
         ],
         "shipping": [
-            (shipping.orders, [{"order_id": o.id, "customer_id": o.customer_id, "has_goods": True} for o in orders]),
+            (
+                shipping.orders,
+                [
+                    {"order_id": o.id, "customer_id": o.customer_id, "has_goods": True, "completed": True}
+                    for o in orders
+                ],
+            ),
             (shipping.shipments, [{"id": ids.new(), "order_id": o.id, "status": "pending", **times} for o in orders]),
         ],
         "notification": [
@@ -148,6 +154,10 @@ def _elsewhere(ids: SystemIds, orders: Sequence[Order]) -> dict[str, Rows]:
             (notification.notifications, [_confirmation(ids, order) for order in orders]),
         ],
     }
+
+
+def _shipped(order: Order) -> dict[str, Any]:
+    return {"order_id": order.id, "customer_id": order.customer_id, "has_goods": True, "completed": True}
 
 
 def _payment(order: Order, rest: dict[str, Any]) -> dict[str, Any]:

@@ -88,7 +88,11 @@ SOURCES: Final[tuple[Source, ...]] = (
         _many("lines"),
     ),
     Source("shipping", sa.select(_s.order_id, _s.id, _s.status, _s.updated_at), _one("shipment")),
-    Source("shipping", sa.select(shipping_orders.c.order_id), _one("shipping_knows")),
+    Source(
+        "shipping",
+        sa.select(shipping_orders.c.order_id).where(shipping_orders.c.has_goods.is_not(None)),
+        _one("shipping_knows"),
+    ),
     Source("notification", sa.select(_n.order_id, _n.type, _n.created_at), _many("told")),
     Source("notification", sa.select(noted_orders.c.order_id), _one("notification_knows")),
     Source("cart", sa.select(carts.c.id, carts.c.updated_at).where(carts.c.open_for.is_(None)), _one("cart")),

@@ -4,7 +4,7 @@ Invariant: shipping and cancelling decide between themselves in one conditional 
 shipped and cancelled.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -32,19 +32,14 @@ def orders_created(uow: UnitOfWork, ordered: Sequence[Ordered]) -> None:
     rows = {
         o.order_id: {"order_id": o.order_id, "customer_id": o.customer_id, "has_goods": o.has_goods} for o in ordered
     }
-    store.note_orders(uow.connection, [rows[order_id] for order_id in sorted(rows)])
+    store.note_created(uow.connection, [rows[order_id] for order_id in sorted(rows)])
+    _prepare(uow, rows)
 
 
-def prepare(uow: UnitOfWork, order_ids: Sequence[str]) -> None:
-    """These orders are complete: their goods can leave, unless the order was cancelled before."""
-    known = store.known_orders(uow.connection, order_ids)
-    rows = [
-        store.new_row(uow.ids.new(), order_id, known[order_id].customer_id, ShipmentStatus.PENDING, uow.now)
-        for order_id in dict.fromkeys(order_ids)
-        # Of what is not known yet there are goods, mostly; OrderCreated puts it right.
-        if known[order_id].has_goods is not False
-    ]
-    store.insert(uow.connection, rows)
+def orders_completed(uow: UnitOfWork, order_ids: Sequence[str]) -> None:
+    """The goods of these orders can leave, unless the order was cancelled before."""
+    store.note_completed(uow.connection, order_ids)
+    _prepare(uow, order_ids)
 
 
 def let_go(uow: UnitOfWork, order_ids: Sequence[str]) -> None:
@@ -95,6 +90,16 @@ def deliver(uow: UnitOfWork, shipment_id: str) -> Shipment:
     elif shipment.status is not ShipmentStatus.DELIVERED:
         raise Conflict(f"The shipment is {shipment.status}", problem="invalid-state-transition")
     return shipment
+
+
+def _prepare(uow: UnitOfWork, order_ids: Iterable[str]) -> None:
+    # Only what is known to have goods: an order without any can be cancelled without asking here, so nothing of it may
+    # be there to leave, not even for a moment.
+    rows = [
+        store.new_row(uow.ids.new(), order.order_id, order.customer_id, ShipmentStatus.PENDING, uow.now)
+        for order in store.to_ship(uow.connection, order_ids)
+    ]
+    store.insert(uow.connection, rows)
 
 
 def _cancel(uow: UnitOfWork, order_ids: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ def on_order_created(events: Sequence[Received[OrderCreated]], uow: UnitOfWork) 
 
 def on_order_completed(events: Sequence[Received[OrderCompleted]], uow: UnitOfWork) -> None:
     """Prepare a shipment."""
-    actions.prepare(uow, [received.event.order_id for received in events])
+    actions.orders_completed(uow, [received.event.order_id for received in events])
 
 
 def on_order_cancelled(events: Sequence[Received[OrderCancelled]], uow: UnitOfWork) -> None:

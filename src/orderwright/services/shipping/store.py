@@ -16,26 +16,39 @@ _TELL_CUSTOMER = (
     .where(among(shipments.c.order_id, "ids"), shipments.c.customer_id.is_(None))
     .values(customer_id=_CUSTOMER)
 )
-_TAKE_BACK = sa.delete(shipments).where(
-    among(shipments.c.order_id, "ids"), shipments.c.status == ShipmentStatus.PENDING.value
-)
 _ORDERS = sa.select(orders).where(among(orders.c.order_id, "ids"))
+_TO_SHIP = sa.select(orders).where(among(orders.c.order_id, "ids"), orders.c.completed, orders.c.has_goods)
 _BY_ORDER = sa.select(shipments).where(shipments.c.order_id == sa.bindparam("order_id"))
 
 
-def note_orders(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Remember whose these orders are, and put right the shipments that were made before this was known."""
-    insert_updating(connection, orders, rows, ["order_id"], ("customer_id", "has_goods"))
+def note_created(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Remember whose these orders are and whether there are goods in them; shipments that are there learn it too."""
+    insert_updating(
+        connection,
+        orders,
+        [{**row, "completed": False} for row in rows],
+        ["order_id"],
+        ("customer_id", "has_goods"),
+    )
     connection.execute(_TELL_CUSTOMER, {"ids": [row["order_id"] for row in rows]})
-    if without_goods := [row["order_id"] for row in rows if not row["has_goods"]]:
-        connection.execute(_TAKE_BACK, {"ids": without_goods})
+
+
+def note_completed(connection: sa.Connection, order_ids: Iterable[str]) -> None:
+    """Remember that these orders are complete."""
+    insert_updating(connection, orders, _blank(order_ids, completed=True), ["order_id"], ("completed",))
 
 
 def known_orders(connection: sa.Connection, order_ids: Iterable[str]) -> dict[str, Any]:
     """What is known of these orders, also by who hears of them at this moment: one of the two waits for the other."""
-    ids = sorted(set(order_ids))
-    insert_ignoring(connection, orders, [{"order_id": id_, "customer_id": None, "has_goods": None} for id_ in ids])
-    return {row.order_id: row for row in connection.execute(_ORDERS, {"ids": ids})}
+    rows = _blank(order_ids, completed=False)
+    insert_ignoring(connection, orders, rows)
+    found = connection.execute(_ORDERS, {"ids": [row["order_id"] for row in rows]})
+    return {row.order_id: row for row in found}
+
+
+def to_ship(connection: sa.Connection, order_ids: Iterable[str]) -> list[Any]:
+    """Those of these orders that are complete and known to have goods."""
+    return list(connection.execute(_TO_SHIP, {"ids": sorted(set(order_ids))}))
 
 
 def insert(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -108,6 +121,13 @@ def new_row(
         "created_at": now,
         "updated_at": now,
     }
+
+
+def _blank(order_ids: Iterable[str], *, completed: bool) -> list[dict[str, Any]]:
+    return [
+        {"order_id": id_, "customer_id": None, "has_goods": None, "completed": completed}
+        for id_ in sorted(set(order_ids))
+    ]
 
 
 def _shipment(row: Any) -> Shipment:

@@ -14,6 +14,7 @@ orders = sa.Table(
     # Unknown as long as only the order's end was heard of.
     sa.Column("customer_id", foreign_id()),
     sa.Column("has_goods", sa.Boolean),
+    sa.Column("completed", sa.Boolean, nullable=False),
 )
 
 shipments = sa.Table(
