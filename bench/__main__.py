@@ -20,7 +20,7 @@ from bench.installation import Installation, Shape, installed
 from bench.line import Line, observe
 from bench.measuring import as_fast_as_answered, at_rate
 from bench.report import write
-from bench.studies import STUDIES, Bench
+from bench.studies import STUDIES, Bench, carry_out
 from tools.backends.__main__ import chosen_folder, up, urls_of
 
 SHAPES = {
@@ -60,7 +60,7 @@ def main() -> None:
     for study in filter(None, asked.studies.split(",")):
         for name in names:
             _say(f"{study} on {name}")
-            told = asyncio.run(STUDIES[study](Bench(SHAPES[name], urls, asked, _say)))
+            told = asyncio.run(carry_out(study, Bench(SHAPES[name], urls, asked, _say)))
             results["studies"][f"{study}, {name}"] = {"about": STUDIES[study].__doc__, "rows": told}
     for name in sorted(() if asked.studies else names, key=lambda one: SHAPES[one].database != "postgres"):
         with tempfile.TemporaryDirectory() as folder:

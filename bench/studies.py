@@ -7,8 +7,8 @@ import asyncio
 import tempfile
 import time
 from argparse import Namespace
-from collections.abc import Callable, Coroutine, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -23,9 +23,10 @@ BACKLOG_EVENTS: Final = 100_000
 AT_ONCE: Final = 96
 WARM_UP_ORDERS: Final = 300
 
-Rows = list[dict[str, Any]]
+Row = dict[str, Any]
+Rows = AsyncIterator[Row]
 Say = Callable[[str], None]
-Study = Callable[["Bench"], Coroutine[Any, Any, Rows]]
+Study = Callable[["Bench"], Rows]
 
 
 class Bench:
@@ -39,11 +40,18 @@ class Bench:
         self.say = say
         self._urls = urls
 
-    def installed(
-        self, folder: str, shape: Shape | None = None, settings: Mapping[str, str] | None = None
-    ) -> AbstractContextManager[Installation]:
-        """A platform of this shape, or another one."""
-        return installed(shape or self.shape, Path(folder), self._urls, settings or {})
+    @asynccontextmanager
+    async def platform(
+        self, shape: Shape | None = None, settings: Mapping[str, str] | None = None
+    ) -> AsyncIterator[Installation]:
+        """A platform of this shape, or another one, with enough on its shelves."""
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            installed(shape or self.shape, Path(folder), self._urls, settings) as made,
+        ):
+            await asyncio.sleep(2)
+            await made.fill_shelves()
+            yield made
 
     async def best(self, installation: Installation, orders: int | None = None, **who: Any) -> dict[str, Any]:
         """One closed loop after a warm-up, as a row of a table."""
@@ -60,130 +68,99 @@ class Bench:
         }
 
 
-async def ready(installation: Installation) -> Installation:
-    """The same, with enough on its shelves."""
-    await asyncio.sleep(2)
-    await installation.fill_shelves()
-    return installation
+async def carry_out(name: str, bench: Bench) -> list[Row]:
+    """The rows of that study's table, each told as soon as it is there."""
+    rows = []
+    async for row in STUDIES[name](bench):
+        bench.say(f"{name}: {row}")
+        rows.append(row)
+    return rows
 
 
 async def growth(bench: Bench) -> Rows:
     """The same with 10 thousand, 100 thousand and a million completed orders in the tables."""
-    rows: Rows = []
-    with tempfile.TemporaryDirectory() as folder, bench.installed(folder) as made:
-        installation, there = await ready(made), 0
+    async with bench.platform() as platform:
+        there = 0
         for size in GROWTH:
-            await make_books(installation.database, size - there, label=f"book-{size}")
+            await make_books(platform.database, size - there, label=f"book-{size}")
             there = size
-            rows.append({"orders in the tables": size, **await bench.best(installation)})
-            bench.say(f"growth: {rows[-1]}")
-    return rows
+            yield {"orders in the tables": size, **await bench.best(platform)}
 
 
 async def lines(bench: Bench) -> Rows:
     """Orders of 1, 10 and 100 lines."""
-    rows: Rows = []
-    with tempfile.TemporaryDirectory() as folder, bench.installed(folder) as made:
-        installation = await ready(made)
-        goods = await installation.add_products(max(LINES))
+    async with bench.platform() as platform:
+        goods = await platform.add_products(max(LINES))
         for number in LINES:
             orders = max(200, bench.orders // number)
-            rows.append({"lines": number, **await bench.best(installation, orders, lines=number, only=goods)})
-            bench.say(f"lines: {rows[-1]}")
-    return rows
+            yield {"lines": number, **await bench.best(platform, orders, lines=number, only=goods)}
 
 
 async def hot(bench: Bench) -> Rows:
     """Everybody wants the same product, and everybody something else."""
-    rows: Rows = []
-    with tempfile.TemporaryDirectory() as folder, bench.installed(folder) as made:
-        installation = await ready(made)
-        for name, only in (("one for all", ("product-123",)), ("dozens", ())):
-            rows.append({"products": name, **await bench.best(installation, lines=1, only=only)})
-            bench.say(f"hot: {rows[-1]}")
-    return rows
+    async with bench.platform() as platform:
+        yield {"products": "one for all", **await bench.best(platform, lines=1, only=("product-123",))}
+        yield {"products": "dozens", **await bench.best(platform, lines=1)}
 
 
 async def processes(bench: Bench) -> Rows:
     """Each service in one process of its own and in two; all of them in one process and in two."""
-    rows: Rows = []
     for together in (False, True):
         for copies in (1, 2):
-            shape = replace(bench.shape, together=together, copies=copies)
-            with tempfile.TemporaryDirectory() as folder, bench.installed(folder, shape) as made:
-                row = await bench.best(await ready(made))
-            spread = "all services" if together else "each service"
-            rows.append({"processes": f"{spread} in {copies}", **row})
-            bench.say(f"processes: {rows[-1]}")
-    return rows
+            async with bench.platform(replace(bench.shape, together=together, copies=copies)) as platform:
+                spread = "all services" if together else "each service"
+                yield {"processes": f"{spread} in {copies}", **await bench.best(platform)}
 
 
 async def features(bench: Bench) -> Rows:
     """What is paid for the gateway, Idempotency-Keys and logs: each left out in turn."""
-    rows: Rows = []
-    with tempfile.TemporaryDirectory() as folder, bench.installed(folder) as made:
-        installation = await ready(made)
-        rows.append({"left out": "nothing", **await bench.best(installation)})
-        rows.append({"left out": "the gateway", **await bench.best(installation, past_the_gateway=True)})
-        rows.append({"left out": "Idempotency-Key", **await bench.best(installation, keys=False)})
-    quiet = {"ORDERWRIGHT_LOG_LEVEL": "error"}
-    with tempfile.TemporaryDirectory() as folder, bench.installed(folder, settings=quiet) as made:
-        rows.append({"left out": "logs below errors", **await bench.best(await ready(made))})
-    bench.say(f"features: {rows}")
-    return rows
+    async with bench.platform() as platform:
+        yield {"left out": "nothing", **await bench.best(platform)}
+        yield {"left out": "the gateway", **await bench.best(platform, past_the_gateway=True)}
+        yield {"left out": "Idempotency-Key", **await bench.best(platform, keys=False)}
+    async with bench.platform(settings={"ORDERWRIGHT_LOG_LEVEL": "error"}) as platform:
+        yield {"left out": "logs below errors", **await bench.best(platform)}
 
 
 async def overload(bench: Bench) -> Rows:
     """Orders at twice the best rate, and then at half of it: what is refused, what is finished, what is left of it."""
-    rows: Rows = []
-    with tempfile.TemporaryDirectory() as folder, bench.installed(folder) as made:
-        installation = await ready(made)
-        best = (await bench.best(installation))["orders/s"]
+    async with bench.platform() as platform:
+        best = (await bench.best(platform))["orders/s"]
         for share in (0.5, 2.0, 0.5):
-            told = await at_rate(installation, best * share, bench.seconds)
-            memory = sum(megabytes for _, megabytes in installation.usage().values())
-            rows.append({"asked": f"{share:.0%} of {best}/s", **_shown(told), "platform, MB": round(memory)})
-            bench.say(f"overload: {rows[-1]}")
-    return rows
+            told = await at_rate(platform, best * share, bench.seconds)
+            yield {"asked": f"{share:.0%} of {best}/s", **_shown(told), "platform, MB": _memory_mb(platform)}
 
 
 async def backlog(bench: Bench) -> Rows:
     """The notification service is stopped until 100,000 events wait for it, and then catches up."""
-    with tempfile.TemporaryDirectory() as folder, bench.installed(folder, replace(bench.shape, together=False)) as made:
-        installation = await ready(made)
-        [late] = installation.fleet.of("notification")
+    async with bench.platform(replace(bench.shape, together=False)) as platform:
+        [late] = platform.fleet.of("notification")
         late.stop()
-        customers, events = await installation.customers(), 0
+        customers, events = await platform.customers(), 0
         while events < BACKLOG_EVENTS:
             await customers.log_in()
             await customers.as_fast_as_answered(2000, at_once=AT_ONCE)
-            events = (await installation.backlog())["notification"]
+            events = (await platform.backlog())["notification"]
             bench.say(f"backlog: {events} events wait")
         late.start()
         late.until_ready()
         began_s, most_mb = time.monotonic(), 0.0
-        while (await installation.backlog())["notification"]:
-            most_mb = max(most_mb, installation.usage()[late.name][1])
+        while (await platform.backlog())["notification"]:
+            most_mb = max(most_mb, platform.usage()[late.name][1])
             await asyncio.sleep(0.5)
         took_s = time.monotonic() - began_s
-    row = {"events": events, "caught up after, s": round(took_s, 1), "events/s": round(events / took_s)}
-    bench.say(f"backlog: {row}")
-    return [{**row, "its memory at most, MB": round(most_mb)}]
+        row = {"events": events, "caught up after, s": round(took_s, 1), "events/s": round(events / took_s)}
+        yield {**row, "its memory at most, MB": round(most_mb)}
 
 
 async def soak(bench: Bench) -> Rows:
     """Half of the best rate for a long time: a row each time a tenth of it has passed."""
-    rows: Rows = []
-    with tempfile.TemporaryDirectory() as folder, bench.installed(folder) as made:
-        installation = await ready(made)
-        best, minutes = (await bench.best(installation))["orders/s"], bench.soak_minutes / 10
+    async with bench.platform() as platform:
+        best, minutes = (await bench.best(platform))["orders/s"], bench.soak_minutes / 10
         for number in range(1, 11):
-            told = await at_rate(installation, best / 2, minutes * 60)
-            memory = {name: round(megabytes) for name, (_, megabytes) in installation.usage().items()}
-            row = {"after, min": round(number * minutes), **_shown(told), "platform, MB": sum(memory.values())}
-            rows.append(row | {"outbox and inbox, rows": await installation.passing_rows()})
-            bench.say(f"soak: {rows[-1]}")
-    return rows
+            told = await at_rate(platform, best / 2, minutes * 60)
+            row = {"after, min": round(number * minutes), **_shown(told), "platform, MB": _memory_mb(platform)}
+            yield row | {"outbox and inbox, rows": await platform.passing_rows()}
 
 
 STUDIES: Final[dict[str, Study]] = {
@@ -196,6 +173,10 @@ STUDIES: Final[dict[str, Study]] = {
     "backlog": backlog,
     "soak": soak,
 }
+
+
+def _memory_mb(platform: Installation) -> int:
+    return round(sum(megabytes for _, megabytes in platform.usage().values()))
 
 
 def _shown(told: Mapping[str, Any]) -> dict[str, Any]:

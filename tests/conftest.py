@@ -11,10 +11,10 @@ from pkgutil import resolve_name
 from typing import Any
 
 import pytest
-from fastapi.dependencies import models
 
 from orderwright.kernel.telemetry import configure_logs
 from tests.brokers import remove_topics
+from tests.forgetting import forget_routes
 
 PASSED_BY_ALL = {
     "SQLite": "orderwright.kernel.databases.sqlite:SqliteDatabase.write",
@@ -47,11 +47,9 @@ def cheap_and_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def forgotten_applications() -> Iterator[None]:
-    """FastAPI remembers each route that it has looked at, and with it the whole service of a test that is over."""
+    """Services of tests that are over can be collected."""
     yield
-    for remembered in vars(models).values():
-        if hasattr(remembered, "cache_clear"):
-            remembered.cache_clear()
+    forget_routes()
 
 
 def pytest_collection_finish() -> None:

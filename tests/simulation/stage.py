@@ -14,7 +14,6 @@ from pathlib import Path
 from unittest.mock import patch
 
 from fastapi import FastAPI
-from fastapi.dependencies import models
 from pydantic_settings import BaseSettings
 
 from orderwright.kernel.database import Database
@@ -24,6 +23,7 @@ from orderwright.kernel.settings import PlatformSettings
 from orderwright.kernel.telemetry import Metrics
 from orderwright.services import SERVICES
 from orderwright.services.payment.providers import PROVIDERS
+from tests.forgetting import forget_routes
 from tests.simulation import outside
 from tests.simulation.disk import Disk, SimDatabase
 from tests.simulation.probes import watching
@@ -56,7 +56,7 @@ class Stage:
         """Have every database be as it was before the first seed, and memory too."""
         self.runs += 1
         if self.runs % COLLECT_EVERY == 0:
-            _forget_routes()
+            forget_routes()
             gc.collect()
         for disk in self.disks.values():
             disk.set_back()
@@ -69,7 +69,7 @@ class Stage:
 
     def settle(self) -> None:
         """What is there by now is made once and stays: it need not be looked through for garbage."""
-        _forget_routes()
+        forget_routes()
         gc.collect()
         gc.freeze()
 
@@ -82,13 +82,6 @@ def make_stage() -> Stage:
             module, _, maker = path.partition(":")
             manifests[name] = getattr(import_module(module), maker)
     return Stage(manifests, {name: Disk(name) for name in (*manifests, "sandbox")})
-
-
-def _forget_routes() -> None:
-    """FastAPI remembers each route that it has looked at, and with it the whole service of a seed that is over."""
-    for remembered in vars(models).values():
-        if hasattr(remembered, "cache_clear"):
-            remembered.cache_clear()
 
 
 async def _migrate_once(database: Database, folder: Path) -> bool:

@@ -12,6 +12,8 @@ from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from orderwright.kernel.errors import ConfigurationError
 from orderwright.kernel.ids import Ids, SystemIds
 from orderwright.kernel.platform import Platform
@@ -20,11 +22,15 @@ from orderwright.kernel.settings import PREFIX, PlatformSettings
 from orderwright.kernel.unit import Units
 from orderwright.services.catalog import actions as catalog
 from orderwright.services.catalog.domain import NewProduct
+from orderwright.services.catalog.tables import products as catalog_products
 from orderwright.services.identity import store as identity_store
 from orderwright.services.identity.actions import accounts
 from orderwright.services.identity.settings import IdentitySettings
 
 LOGINS_FILE = "demo-logins.json"
+STOCKED_WITHIN_S = 5.0
+"""So long a start waits at most for the demo's goods to be heard of everywhere; it goes on without, too."""
+LOOK_EVERY_S = 0.02
 ROLES = {"customer": ["customer"], "staff": ["customer", "staff"], "admin": ["customer", "staff", "admin"]}
 
 _SEEDS = (
@@ -107,8 +113,26 @@ def check_loopback(platform: Platform) -> None:
 
 
 async def stock_up(platform: Platform) -> dict[str, dict[str, str]]:
-    """Put the demo's goods and people into a platform that runs here; answers the logins by role."""
-    return await fill(platform.settings, platform.runtimes["catalog"].units, platform.runtimes["identity"].units)
+    """Put the demo's goods and people into a platform that runs here, and have every service hear of them.
+
+    Answers the logins by role. Without the wait the first order could come too early, and what services log about the
+    goods would push what is printed next off the screen.
+    """
+    units = platform.runtimes["catalog"].units
+    logins = await fill(platform.settings, units, platform.runtimes["identity"].units)
+    give_up_s = units.clock.monotonic_s() + STOCKED_WITHIN_S
+    while await units.glance(_some_unheard) and units.clock.monotonic_s() < give_up_s:
+        await units.clock.sleep(LOOK_EVERY_S)
+    return logins
+
+
+def _some_unheard(connection: sa.Connection) -> bool:
+    """Whether the inventory has not yet told the catalog how many there are of something."""
+    ours = catalog_products.c.id.in_([product.id for product in products("USD")])
+    unheard = sa.select(catalog_products.c.id).where(
+        ours, catalog_products.c.quantity_at.is_(None), sa.not_(catalog_products.c.deleted)
+    )
+    return connection.execute(unheard.limit(1)).first() is not None
 
 
 async def fill(settings: PlatformSettings, catalog_units: Units, identity_units: Units) -> dict[str, dict[str, str]]:

@@ -98,6 +98,15 @@ def among(column: "sa.ColumnElement[Any]", name: str) -> "sa.ColumnElement[bool]
     return _OneOf(column, sa.bindparam(name, type_=_List(column.type)))
 
 
+def due(query: "sa.Select[Any]", at: "sa.ColumnElement[Any]") -> "sa.Select[Any]":
+    """Of what `query` finds the first `most` whose time `at` has come by `now`, both given when it is executed.
+
+    They are locked; what somebody else has in hand is passed over, so that several share the work.
+    """
+    first = query.where(at <= sa.bindparam("now")).order_by(at).limit(sa.bindparam("most", type_=sa.Integer))
+    return first.with_for_update(skip_locked=True)
+
+
 def _insert_all(connection: sa.Connection, table: sa.Table, rows: Rows, conflict: str) -> None:
     names = tuple(rows[0])
     if connection.dialect.name == "postgresql":

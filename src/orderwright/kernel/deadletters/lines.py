@@ -19,7 +19,7 @@ from orderwright.kernel.deadletters.states import FAILED, PARKED, RETRYING
 from orderwright.kernel.rows import insert_ignoring
 from orderwright.kernel.tables import TEXT_LENGTH, kept_lines, kept_messages
 
-_ANY = sa.select(kept_lines.c.key).limit(sa.literal_column("1"))
+_ANY = sa.text("SELECT 1 FROM kept_lines LIMIT 1").columns(sa.column("held", sa.Integer))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,20 +6,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from orderwright.kernel.rows import among, insert_ignoring, insert_updating, update
+from orderwright.kernel.rows import among, due, insert_ignoring, insert_updating, update
 from orderwright.services.notification.domain import Channel, Notification, NotificationStatus, Template
 from orderwright.services.notification.tables import notifications, orders, templates
 
 _KNOWN_ORDERS = sa.select(orders).where(among(orders.c.order_id, "ids"))
-_DUE = (
-    sa.select(notifications)
-    .where(
-        notifications.c.status == NotificationStatus.QUEUED.value,
-        notifications.c.next_attempt_at <= sa.bindparam("now"),
-    )
-    .order_by(notifications.c.next_attempt_at)
-    .limit(sa.bindparam("most", type_=sa.Integer))
-    .with_for_update(skip_locked=True)
+_DUE = due(
+    sa.select(notifications).where(notifications.c.status == NotificationStatus.QUEUED.value),
+    notifications.c.next_attempt_at,
 )
 _CLAIM = sa.update(notifications).where(among(notifications.c.id, "ids")).values(next_attempt_at=sa.bindparam("until"))
 _RELEASE_KEPT = (

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from orderwright.kernel.rows import among, insert, insert_new, insert_updating, one_of, update
+from orderwright.kernel.rows import among, due, insert, insert_new, insert_updating, one_of, update
 from orderwright.kernel.saga import SagaState, SagaStatus, StepState, StepStatus
 from orderwright.services.order.domain import Fact, FactType, FulfillmentStatus, Line, Order
 from orderwright.services.order.tables import order_events, order_items, order_sagas, orders, products
@@ -37,13 +37,7 @@ _BY_IDS = sa.select(orders).where(among(orders.c.id, "ids")).order_by(orders.c.i
 _BY_IDS_LOCKED = _BY_IDS.with_for_update()
 _LINES = sa.select(order_items).where(among(order_items.c.order_id, "ids")).order_by(order_items.c.id)
 _SAGAS = sa.select(order_sagas).where(among(order_sagas.c.order_id, "ids"))
-_DUE = (
-    sa.select(order_sagas.c.order_id)
-    .where(order_sagas.c.due_at <= sa.bindparam("now"))
-    .order_by(order_sagas.c.due_at)
-    .limit(sa.bindparam("most", type_=sa.Integer))
-    .with_for_update(skip_locked=True)
-)
+_DUE = due(sa.select(order_sagas.c.order_id), order_sagas.c.due_at)
 _PRICES = sa.select(products).where(among(products.c.product_id, "ids"))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from orderwright.kernel.rows import among, one_of
+from orderwright.kernel.rows import among, due, one_of
 from orderwright.kernel.rows import insert as insert_rows
 from orderwright.services.inventory.domain import Reservation, ReservationKind, ReservationStatus, Take
 from orderwright.services.inventory.tables import reservation_lines, reservations
@@ -21,15 +21,8 @@ _LINES = (
     .where(among(reservation_lines.c.reservation_id, "ids"))
     .order_by(reservation_lines.c.product_id, reservation_lines.c.warehouse_id)
 )
-_EXPIRED = (
-    sa.select(reservations)
-    .where(
-        reservations.c.status == ReservationStatus.RESERVED.value,
-        reservations.c.expires_at <= sa.bindparam("now"),
-    )
-    .order_by(reservations.c.expires_at)
-    .limit(sa.bindparam("most", type_=sa.Integer))
-    .with_for_update(skip_locked=True)
+_EXPIRED = due(
+    sa.select(reservations).where(reservations.c.status == ReservationStatus.RESERVED.value), reservations.c.expires_at
 )
 
 _SOFT = (

@@ -24,7 +24,7 @@ from orderwright.kernel.jobs import Job
 from orderwright.kernel.manifest import Kit
 from orderwright.kernel.peers import request_once
 from orderwright.kernel.retry import RETRY_EFFECTS
-from orderwright.kernel.rows import insert, one_of
+from orderwright.kernel.rows import due, insert, one_of
 from orderwright.services.payment.providers import WebhookEvent
 from orderwright.services.payment.settings import PaymentSettings
 
@@ -169,9 +169,11 @@ def _about(event_id: str, kind: str, data: Mapping[str, Any]) -> WebhookEvent:
     return WebhookEvent(event_id, storable(data["key"], 255), kind, refund_key, TOLD[kind], amount, currency)
 
 
+_DUE = due(sa.select(outgoing), outgoing.c.next_attempt_at)
+
+
 def _claim(connection: sa.Connection, now: datetime) -> list[Any]:
-    due = sa.select(outgoing).where(outgoing.c.next_attempt_at <= now).order_by(outgoing.c.next_attempt_at)
-    rows = list(connection.execute(due.limit(AT_ONCE).with_for_update(skip_locked=True)))
+    rows = list(connection.execute(_DUE, {"now": now, "most": AT_ONCE}))
     if rows:
         these = one_of(outgoing.c.id, [row.id for row in rows])
         claim = {"attempts": outgoing.c.attempts + 1, "next_attempt_at": now + LEASE}

@@ -11,8 +11,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from orderwright.kernel import rows
-from orderwright.kernel.rows import among, one_of
+from orderwright.kernel.rows import among, due, one_of
 from orderwright.services.payment.domain import UNDECIDED, Payment, PaymentStatus
+from orderwright.services.payment.store import lateness
 from orderwright.services.payment.tables import payment_methods, payments
 
 _UNDECIDED = one_of(payments.c.status, [status.value for status in UNDECIDED])
@@ -21,13 +22,7 @@ _BY_ORDERS = sa.select(payments).where(among(payments.c.order_id, "ids")).order_
 _BY_ORDERS_LOCKED = _BY_ORDERS.with_for_update()
 _BY_IDS = sa.select(payments).where(among(payments.c.id, "ids")).order_by(payments.c.id)
 _BY_IDS_LOCKED = _BY_IDS.with_for_update()
-_DUE = (
-    sa.select(payments)
-    .where(_UNDECIDED, payments.c.next_attempt_at <= sa.bindparam("now"))
-    .order_by(payments.c.next_attempt_at)
-    .limit(sa.bindparam("most", type_=sa.Integer))
-    .with_for_update(skip_locked=True)
-)
+_DUE = due(sa.select(payments).where(_UNDECIDED), payments.c.next_attempt_at)
 _CLAIM = (
     sa.update(payments)
     .where(among(payments.c.id, "ids"))
@@ -168,25 +163,14 @@ def add_refunded(connection: sa.Connection, payment_id: str, amount_minor: int, 
 
 def take_overdue(connection: sa.Connection, before: datetime, now: datetime, *, limit: int = 100) -> list[Payment]:
     """Charges without an outcome since before then, each one once."""
-    query = (
-        sa.select(payments)
-        .where(_UNDECIDED, payments.c.undecided_since < before, payments.c.alarmed_at.is_(None))
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    overdue = [_payment(row) for row in connection.execute(query)]
-    if overdue:
-        these = one_of(payments.c.id, [payment.id for payment in overdue])
-        connection.execute(sa.update(payments).where(these).values(alarmed_at=now))
-    return overdue
+    late = sa.and_(_UNDECIDED, payments.c.undecided_since < before)
+    return [_payment(row) for row in lateness.take_overdue(connection, payments, late, now, limit=limit)]
 
 
 def count_waiting(connection: sa.Connection, before: datetime) -> dict[tuple[str, bool], int]:
     """How many charges are unknown or quarantined, and how many of them since before then: by state and age."""
-    late = (payments.c.undecided_since < before).label("late")
     these = one_of(payments.c.status, [status.value for status in (*UNDECIDED, PaymentStatus.QUARANTINED)])
-    query = sa.select(payments.c.status, late, sa.func.count()).where(these).group_by(payments.c.status, late)
-    return {(row[0], bool(row[1])): row[2] for row in connection.execute(query)}
+    return lateness.count_by_state(connection, payments, these, payments.c.undecided_since < before)
 
 
 def chargeable(connection: sa.Connection, *, limit: int) -> list[str]:

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from orderwright.kernel.rows import one_of
+from orderwright.kernel.rows import due, one_of
+from orderwright.services.payment.store import lateness
 from orderwright.services.payment.tables import refunds
 
 PENDING: Final = "pending"
@@ -19,13 +20,7 @@ UNKNOWN: Final = "unknown"
 """It was asked for and no answer came; the provider is asked what became of it."""
 DONE: Final = "done"
 _OPEN = one_of(refunds.c.status, [PENDING, UNKNOWN])
-_DUE = (
-    sa.select(refunds)
-    .where(_OPEN, refunds.c.next_attempt_at <= sa.bindparam("now"))
-    .order_by(refunds.c.next_attempt_at)
-    .limit(sa.bindparam("most", type_=sa.Integer))
-    .with_for_update(skip_locked=True)
-)
+_DUE = due(sa.select(refunds).where(_OPEN), refunds.c.next_attempt_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,24 +143,13 @@ def waiting(connection: sa.Connection, before: datetime, *, limit: int) -> list[
 
 def take_overdue(connection: sa.Connection, before: datetime, now: datetime, *, limit: int = 100) -> list[Refund]:
     """Refunds that are open since before then, each one once."""
-    query = (
-        sa.select(refunds)
-        .where(_OPEN, refunds.c.created_at < before, refunds.c.alarmed_at.is_(None))
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    overdue = [_refund(row) for row in connection.execute(query)]
-    if overdue:
-        these = one_of(refunds.c.id, [refund.id for refund in overdue])
-        connection.execute(sa.update(refunds).where(these).values(alarmed_at=now))
-    return overdue
+    late = sa.and_(_OPEN, refunds.c.created_at < before)
+    return [_refund(row) for row in lateness.take_overdue(connection, refunds, late, now, limit=limit)]
 
 
 def count_waiting(connection: sa.Connection, before: datetime) -> dict[tuple[str, bool], int]:
     """How many refunds are open, by state and whether they are since before then."""
-    late = (refunds.c.created_at < before).label("late")
-    query = sa.select(refunds.c.status, late, sa.func.count()).where(_OPEN).group_by(refunds.c.status, late)
-    return {(row[0], bool(row[1])): row[2] for row in connection.execute(query)}
+    return lateness.count_by_state(connection, refunds, _OPEN, refunds.c.created_at < before)
 
 
 def _refund(row: Any) -> Refund:

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from orderwright.kernel.rows import insert_new, one_of
+from orderwright.kernel.rows import due, insert_new, one_of
 from orderwright.services.payment.domain import WebhookStatus
 from orderwright.services.payment.tables import webhook_events
 
@@ -113,12 +113,7 @@ def _in(statuses: Iterable[WebhookStatus]) -> "sa.ColumnElement[bool]":
     return one_of(webhook_events.c.status, [status.value for status in statuses])
 
 
-_DUE = (
-    _QUERY.where(_in(OPEN), webhook_events.c.next_attempt_at <= sa.bindparam("now"))
-    .order_by(webhook_events.c.next_attempt_at)
-    .limit(sa.bindparam("most", type_=sa.Integer))
-    .with_for_update(skip_locked=True)
-)
+_DUE = due(_QUERY.where(_in(OPEN)), webhook_events.c.next_attempt_at)
 
 
 def _webhook(row: Any) -> Webhook:
