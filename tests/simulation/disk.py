@@ -8,18 +8,32 @@ nothing any more.
 import asyncio
 import sqlite3
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
 import sqlalchemy as sa
 
+from orderwright.kernel.databases.direct import DirectConnection, Statements
 from orderwright.kernel.errors import DatabaseUnavailable
 from tests.simulation.faults import Faults
 from tests.simulation.hosts import Process
-from tests.simulation.statements import DirectConnection
 from tests.simulation.trace import Trace
 
 T = TypeVar("T")
+
+
+class _DiskConnection(DirectConnection):
+    direct = True
+    """Whether statements that come again take the short way."""
+    at_statement: Callable[[], None] | None = None
+    """Called before each statement; raises where it is to fail."""
+
+    def execute(self, statement: Any, parameters: Any = None, **more: Any) -> Any:
+        if self.at_statement is not None:
+            self.at_statement()
+        execute = super().execute if self.direct else partial(sa.Connection.execute, self)
+        return execute(statement, parameters, **more)
 
 
 class Disk:
@@ -27,8 +41,6 @@ class Disk:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.at_statement: Callable[[], None] | None = None
-        """Called before each statement; raises where it is to fail."""
         self.driver = sqlite3.connect(":memory:", isolation_level=None)
         self.driver.execute("PRAGMA foreign_keys = ON")
         self.driver.execute("PRAGMA synchronous = OFF")
@@ -40,9 +52,7 @@ class Disk:
             json_serializer=lambda value: msgspec.json.encode(value).decode(),
             json_deserializer=msgspec.json.decode,
         )
-        sa.event.listen(engine, "before_cursor_execute", self._before_statement)
-        self.connection = DirectConnection(engine)
-        self.connection.use(self.driver, self._before_statement)
+        self.connection = _DiskConnection(engine, Statements())
         # Never ended: transactions are the driver's (see `SimDatabase`), which costs a tenth of SQLAlchemy's.
         self.connection.begin()
 
@@ -52,7 +62,7 @@ class Disk:
 
     def set_back(self) -> None:
         """Have it contain what was kept and nothing else."""
-        self.at_statement = None
+        self.connection.at_statement = None
         # Not `deserialize`: a statement on `json_each` that was prepared before it kills the process (SQLite 3.40).
         self._kept.backup(self.driver)
 
@@ -60,10 +70,6 @@ class Disk:
         """What a plain SQL query finds, outside of every process."""
         found: list[tuple[Any, ...]] = self.driver.execute(query, parameters).fetchall()
         return found
-
-    def _before_statement(self, *_: Any) -> None:
-        if self.at_statement is not None:
-            self.at_statement()
 
 
 class SimDatabase:
@@ -129,11 +135,11 @@ class SimDatabase:
         disk.connection.direct = not self._thorough
         disk.driver.execute("BEGIN")
         try:
-            disk.at_statement = self._at_statement if faulty else None
+            disk.connection.at_statement = self._at_statement if faulty else None
             try:
                 result = work(disk.connection)
             finally:
-                disk.at_statement = None
+                disk.connection.at_statement = None
             if writes and faulty:
                 self._before_commit()
             disk.driver.execute("COMMIT")

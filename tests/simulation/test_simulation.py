@@ -14,11 +14,11 @@ from unittest.mock import patch
 import pytest
 import sqlalchemy as sa
 
+from orderwright.kernel.databases.direct import DirectConnection
 from tests.simulation import world
 from tests.simulation.faults import draw_plan
 from tests.simulation.probes import REACHED_OFTEN
 from tests.simulation.stage import Stage
-from tests.simulation.statements import DirectConnection
 from tests.simulation.workers import Result, open_stage, run_seeds
 
 ROOT = Path(__file__).parents[2]

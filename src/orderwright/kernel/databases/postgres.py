@@ -12,8 +12,10 @@ from typing import Any, Final, TypeVar
 import asyncpg
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.util import greenlet_spawn
 
+from orderwright.kernel.databases.direct import DirectConnection, Statements
 from orderwright.kernel.errors import ConfigurationError, DatabaseMissing, DatabaseUnavailable
 
 T = TypeVar("T")
@@ -43,6 +45,7 @@ class PostgresDatabase:
         self.url, options = _target(url, service)
         self._connect = _connect_args(service, options)
         self._engine = _engine(self.url, self._connect, options)
+        self._statements = Statements()
         self._reading = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         # Without BEGIN and COMMIT, which are two more round trips.
         self._glancing = self._engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -80,7 +83,7 @@ class PostgresDatabase:
     async def close(self) -> None:
         while self._running:
             await asyncio.wait(list(self._running))
-        await self._engine.dispose()
+        await greenlet_spawn(self._engine.dispose)
 
     async def _to_the_end(self, transaction: Coroutine[Any, Any, T]) -> T:
         task = asyncio.create_task(transaction)
@@ -94,25 +97,32 @@ class PostgresDatabase:
             # Whoever waited may be gone; then nobody else would ever look at the error.
             task.exception()
 
-    async def _transact(self, engine: AsyncEngine, work: Callable[[sa.Connection], T]) -> T:
+    async def _transact(self, engine: sa.Engine, work: Callable[[sa.Connection], T]) -> T:
         attempt = 0
         while True:
             attempt += 1
-            connected = False
             try:
-                async with engine.connect() as connection, connection.begin():
-                    connected = True
-                    return await connection.run_sync(work)
+                # One greenlet for all of it: asyncio's own methods of SQLAlchemy start one for each step.
+                return await greenlet_spawn(self._carry_out, engine, work)
             except Exception as error:
                 state = _sqlstate(error)
                 if state in CONFLICTS and attempt < ATTEMPTS:
                     continue
                 became_standby = state == STANDBY and engine is self._engine
-                refused = state == INTERNAL and not connected
-                if state in CONFLICTS or became_standby or refused or _is_outage(error, state):
+                if state in CONFLICTS or became_standby or _is_outage(error, state):
                     kind = DatabaseMissing if _is_missing(error) else DatabaseUnavailable
                     raise kind(f"PostgreSQL could not carry out the work: {_told(error)}") from error
                 raise
+
+    def _carry_out(self, engine: sa.Engine, work: Callable[[sa.Connection], T]) -> T:
+        try:
+            connection = DirectConnection(engine, self._statements)
+        except Exception as error:
+            if _sqlstate(error) == INTERNAL:
+                raise DatabaseUnavailable(f"PostgreSQL takes no connection: {_told(error)}") from error
+            raise
+        with connection, connection.begin():
+            return work(connection)
 
     async def _create_from(self, maintenance: str) -> None:
         database = self.url.database or ""
@@ -163,7 +173,7 @@ def _connect_args(service: str, options: dict[str, str]) -> dict[str, Any]:
     return connect
 
 
-def _engine(url: sa.URL, connect: dict[str, Any], options: dict[str, str]) -> AsyncEngine:
+def _engine(url: sa.URL, connect: dict[str, Any], options: dict[str, str]) -> sa.Engine:
     try:
         size = int(options.get("connections", CONNECTIONS))
     except ValueError:
@@ -180,7 +190,7 @@ def _engine(url: sa.URL, connect: dict[str, Any], options: dict[str, str]) -> As
         connect_args=connect,
     )
     sa.event.listen(engine.sync_engine, "handle_error", _give_up_silent)
-    return engine
+    return engine.sync_engine
 
 
 def _give_up_silent(context: sa.engine.ExceptionContext) -> None:

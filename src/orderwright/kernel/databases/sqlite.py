@@ -14,6 +14,7 @@ import msgspec
 import sqlalchemy as sa
 
 from orderwright.kernel.database import sqlite_folder
+from orderwright.kernel.databases.direct import DirectConnection, Statements
 from orderwright.kernel.errors import DatabaseUnavailable
 
 T = TypeVar("T")
@@ -47,6 +48,7 @@ class _Lane:
         if begin == READING:
             sa.event.listen(self._engine, "connect", _forbid_writing)
         sa.event.listen(self._engine, "begin", self._on_begin)
+        self._statements = Statements()
         self._connection: sa.Connection | None = None
 
     def _on_begin(self, connection: sa.Connection) -> None:
@@ -55,7 +57,7 @@ class _Lane:
     def _run(self, work: Callable[[sa.Connection], T]) -> T:
         try:
             if self._connection is None:
-                self._connection = self._engine.connect()
+                self._connection = DirectConnection(self._engine, self._statements)
             with self._connection.begin():
                 return work(self._connection)
         except sa.exc.OperationalError as error:
