@@ -33,7 +33,7 @@ SHAPES = {
 }
 AT_ONCE = (64, 192)
 SHARES = (0.25, 0.5, 0.8)
-WARM_UP_ORDERS = 300
+WARM_UP_ORDERS = 1000
 
 
 def main() -> None:
@@ -90,8 +90,7 @@ async def _on(
     customers = await installation.customers()
     if shape.database == "postgres" and "line" not in results:
         results["line"] = await _line(installation, customers, urls, asked.seconds)
-    await customers.as_fast_as_answered(WARM_UP_ORDERS, at_once=32)
-    await installation.until_at_rest()
+    await installation.warm_up(WARM_UP_ORDERS)
     told: dict[str, Any] = {"runs": {}}
     for at_once in AT_ONCE:
         told["runs"][at_once] = await as_fast_as_answered(installation, asked.orders, at_once)

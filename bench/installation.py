@@ -32,6 +32,7 @@ from tools.fleet import SEPARATE, TOGETHER, Fleet, running
 
 PLENTY = 10_000_000
 ENDS = ("completed", "cancelled")
+BOOKS = (*SERVICES, "sandbox")
 SETTINGS = {
     # Limits protect a shop from its callers; here all orders come from one.
     "ORDERWRIGHT_GATEWAY_CALLER_PER_MINUTE": "0",
@@ -39,6 +40,15 @@ SETTINGS = {
     "ORDERWRIGHT_LOG_LEVEL": "info",
     "ORDERWRIGHT_LOG_FORMAT": "json",
 }
+
+
+async def analyze(database: str) -> None:
+    """Have PostgreSQL count what is in one database."""
+    connection = await asyncpg.connect(database)
+    try:
+        await connection.execute("ANALYZE")
+    finally:
+        await connection.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +104,21 @@ class Installation:
             await asyncio.sleep(0.1)
         more = sa.update(stock).values(on_hand=stock.c.on_hand + PLENTY, received=stock.c.received + PLENTY)
         await self._on("inventory", more)
+
+    async def warm_up(self, orders: int) -> None:
+        """Have so many orders done before anything is measured."""
+        customers = await self.customers()
+        await customers.as_fast_as_answered(orders, at_once=32)
+        await self.until_at_rest()
+        await self.analyze()
+
+    async def analyze(self) -> None:
+        """Have PostgreSQL know its tables as after its first minute (`autovacuum_naptime`).
+
+        Until then it takes them for empty ones and reads the whole of each.
+        """
+        for service in BOOKS if self.shape.database == "postgres" else ():
+            await analyze(f"{self.database}_{service}")
 
     async def until_at_rest(self, *, timeout_s: float = 300) -> None:
         """Wait until every order has ended and every confirmation is written. TimeoutError."""

@@ -20,11 +20,11 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from orderwright.services import SERVICES
+from bench.installation import BOOKS, analyze
 
-BOOKS = (*SERVICES, "sandbox")
 STATS_DELAY_S = 12.0
 """An idle connection tells its statistics after up to ten seconds (PostgreSQL 15)."""
+WARM_UP_S = 5
 STANDING_ROWS = 40
 """Rows of tables that orders change and never add to, such as stock."""
 
@@ -109,6 +109,8 @@ class Line:
         await self._sample()
         await self._make(name)
         script = self.script()
+        await asyncio.to_thread(self._run, name, script, 1, WARM_UP_S)
+        await analyze(f"{self._server.rpartition('/')[0]}/{name}")
         return {number: await asyncio.to_thread(self._run, name, script, number, seconds) for number in clients}
 
     def script(self) -> str:

@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -12,82 +11,13 @@ import pytest
 import sqlalchemy as sa
 
 from orderwright.kernel import rows
-from orderwright.kernel.columns import ExactAmount, Instant, json_document, own_id
 from orderwright.kernel.database import Database, open_database
-from orderwright.kernel.databases import postgres
-from orderwright.kernel.errors import ConfigurationError, DatabaseUnavailable
-from tests.brokers import own_server
+from orderwright.kernel.errors import ConfigurationError
+from tests.conformance.shelf import add, add_all, change, counts, kinds, metadata, things
 from tests.databases import fresh_databases
-from tools.proxy import proxy
 
 PATIENCE_S = 60
-metadata = sa.MetaData()
-things = sa.Table(
-    "things",
-    metadata,
-    sa.Column("name", sa.String(20), primary_key=True),
-    sa.Column("stock", sa.Integer, nullable=False),
-    sa.CheckConstraint("stock >= 0"),
-)
-kinds = sa.Table(
-    "kinds",
-    metadata,
-    sa.Column("id", own_id(), primary_key=True),
-    sa.Column("at", Instant),
-    sa.Column("amount", ExactAmount),
-    sa.Column("document", json_document()),
-    sa.Column("body", sa.LargeBinary),
-)
-
-
-COUNTS = sa.select(things.c.name, things.c.stock)
-CHANGE = (
-    sa.update(things)
-    .where(things.c.name == sa.bindparam("which"), things.c.stock + sa.bindparam("by", type_=sa.Integer) >= 0)
-    .values(stock=things.c.stock + sa.bindparam("by", type_=sa.Integer))
-)
-"""Kept, as stores keep theirs: from the third time on they take the short way to the driver."""
 OFTEN = 5
-
-
-@pytest.fixture(params=["sqlite", "postgres", "pgbouncer"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Each database in turn, with nothing in it."""
-    with fresh_databases(request.param, tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-async def database(url: str) -> AsyncIterator[Database]:
-    opened = open_database(url, "order")
-    await opened.create()
-    await opened.write(metadata.create_all)
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-async def other(url: str, database: Database) -> AsyncIterator[Database]:
-    """The same database, opened by somebody else."""
-    opened = open_database(url, "order")
-    yield opened
-    await opened.close()
-
-
-def add(connection: sa.Connection, name: str, stock: int = 0) -> None:
-    connection.execute(sa.insert(things).values(name=name, stock=stock))
-
-
-def add_all(connection: sa.Connection, names: Iterable[str], stock: int = 0) -> None:
-    connection.execute(sa.insert(things), [{"name": name, "stock": stock} for name in names])
-
-
-def change(connection: sa.Connection, name: str, by: int) -> int:
-    return connection.execute(CHANGE, {"by": by, "which": name}).rowcount
-
-
-def counts(connection: sa.Connection) -> dict[str, int]:
-    return {row.name: row.stock for row in connection.execute(COUNTS)}
 
 
 async def test_what_was_written_is_there_and_what_failed_is_not(database: Database, other: Database) -> None:
@@ -336,80 +266,6 @@ async def test_many_at_once_wait_for_each_other(database: Database) -> None:
     async with asyncio.timeout(PATIENCE_S):
         await asyncio.gather(*(database.write(lambda connection: change(connection, "a", 1)) for _ in range(200)))
     assert await database.read(counts) == {"a": 200}
-
-
-@pytest.mark.parametrize("url", ["postgres"], indirect=True)
-async def test_a_restart_of_postgres_is_an_outage_that_ends_by_itself(database: Database) -> None:
-    await database.write(lambda connection: add(connection, "a"))
-    committed, refused = 0, 0
-    restarting = asyncio.create_task(asyncio.to_thread(own_server("postgres").restart, kill=True))
-    async with asyncio.timeout(PATIENCE_S):
-        while not (restarting.done() and committed >= 20):
-            try:
-                await database.write(lambda connection: change(connection, "a", 1))
-                committed += 1
-            except DatabaseUnavailable:
-                refused += 1
-                await asyncio.sleep(0.02)
-    await restarting
-    # A COMMIT whose answer was lost may have been carried out.
-    assert committed <= (await database.read(counts))["a"] <= committed + refused
-
-
-@pytest.mark.parametrize("url", ["postgres"], indirect=True)
-async def test_connections_that_fell_silent_hold_up_one_caller_and_not_each_in_turn(
-    url: str, database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(postgres, "COMMAND_TIMEOUT_S", 1.0)
-    await database.write(lambda connection: add(connection, "a"))
-    there = sa.make_url(url)
-    async with proxy(str(there.host), there.port or 0) as link:
-        through = open_database(there.set(port=link.port).render_as_string(hide_password=False), "order")
-        # As many connections at once as the pool holds.
-        await asyncio.gather(*(through.read(counts) for _ in range(postgres.CONNECTIONS)))
-        link.forget()
-        refused = 0
-        async with asyncio.timeout(PATIENCE_S):
-            while True:
-                try:
-                    assert await through.read(counts) == {"a": 0}
-                    break
-                except DatabaseUnavailable:
-                    refused += 1
-        await through.close()
-    assert refused == 1
-
-
-async def test_a_database_that_is_not_there_is_an_outage_and_not_a_fault() -> None:
-    database = open_database("postgresql://nobody@127.0.0.1:1/nothing", "order")
-    for attempt in (database.ping(), database.read(counts), database.glance(counts), database.create()):
-        with pytest.raises(DatabaseUnavailable):
-            await attempt
-    await database.close()
-
-
-async def test_a_server_that_cannot_take_a_connection_is_an_outage_and_not_a_fault() -> None:
-    said = b"SFATAL\0VFATAL\0CXX000\0Mcould not write init file\0\0"
-
-    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """What PostgreSQL says while its disk is full (15.18)."""
-        length = int.from_bytes(await reader.readexactly(4))
-        if length == 8:
-            # The client asks for TLS first.
-            await reader.readexactly(4)
-            writer.write(b"N")
-            length = int.from_bytes(await reader.readexactly(4))
-        await reader.readexactly(length - 4)
-        writer.write(b"E" + (len(said) + 4).to_bytes(4) + said)
-        writer.close()
-
-    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
-    database = open_database(f"postgresql://nobody@127.0.0.1:{server.sockets[0].getsockname()[1]}/x", "order")
-    for attempt in (database.read(counts), database.write(lambda connection: add(connection, "a"))):
-        with pytest.raises(DatabaseUnavailable, match="could not write init file"):
-            await attempt
-    await database.close()
-    server.close()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from orderwright.kernel.rows import among, due, insert, insert_new, insert_updating, one_of, update
 from orderwright.kernel.saga import SagaState, SagaStatus, StepState, StepStatus
-from orderwright.services.order.domain import Fact, FactType, FulfillmentStatus, Line, Order
+from orderwright.services.order.domain import Fact, FactType, FulfillmentStatus, Line, Order, OrderStatus
 from orderwright.services.order.tables import order_events, order_items, order_sagas, orders, products
 
 PROJECTED = (
@@ -36,6 +36,7 @@ PROJECTED = (
 _BY_IDS = sa.select(orders).where(among(orders.c.id, "ids")).order_by(orders.c.id)
 _BY_IDS_LOCKED = _BY_IDS.with_for_update()
 _LINES = sa.select(order_items).where(among(order_items.c.order_id, "ids")).order_by(order_items.c.id)
+_PENDING = sa.select(orders.c.id).where(among(orders.c.id, "ids"), orders.c.status == OrderStatus.PENDING.value)
 _SAGAS = sa.select(order_sagas).where(among(order_sagas.c.order_id, "ids"))
 _DUE = due(sa.select(order_sagas.c.order_id), order_sagas.c.due_at)
 _PRICES = sa.select(products).where(among(products.c.product_id, "ids"))
@@ -47,6 +48,11 @@ def load(connection: sa.Connection, order_ids: Sequence[str], *, lock: bool = Fa
         return {}
     rows = connection.execute(_BY_IDS_LOCKED if lock else _BY_IDS, {"ids": list(order_ids)}).all()
     return _with_lines(connection, rows)
+
+
+def pending(connection: sa.Connection, order_ids: Sequence[str]) -> set[str]:
+    """Those of these orders whose stock is not reserved yet."""
+    return set(connection.execute(_PENDING, {"ids": list(order_ids)}).scalars())
 
 
 def insert_orders(connection: sa.Connection, new: Sequence[Order], item_ids: Iterable[str]) -> None:

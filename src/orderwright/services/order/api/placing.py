@@ -54,14 +54,11 @@ async def place_order(
 
         async def answer_for(order_id: str) -> Answer:
             deadline_s = desk.kit.clock.monotonic_s() + wait_s
-            placed = await desk.order(order_id)
-            while placed.status is OrderStatus.PENDING:
-                left_s = deadline_s - desk.kit.clock.monotonic_s()
-                if left_s <= 0:
-                    break
+            while (left_s := deadline_s - desk.kit.clock.monotonic_s()) > 0:
                 await listener.wait(min(left_s, POLL_S))
-                placed = await desk.order(order_id)
-            return _answer(placed)
+                if not await desk.waiting.submit(order_id):
+                    break
+            return _answer(await desk.order(order_id))
 
         return await finish(desk.intake, claim, outcome, answer_for)
 
