@@ -1,8 +1,8 @@
 """Many rows in one statement, in words that do not change with their number.
 
-PostgreSQL prepares a statement once for each text, so rows travel as one array a column (`unnest`), and a list of ids
-as one array (`= ANY`). SQLite runs the plain statement for each row, and reads a list as JSON. This is the one place
-where the two differ in how they are written to.
+PostgreSQL prepares a statement once for each text, so rows travel as one JSON document (`json_to_recordset`), and a
+list of ids as one array (`= ANY`). SQLite runs the plain statement for each row, and reads a list as JSON. This is the
+one place where the two differ in how they are written to.
 
 Invariant: the rows of one call all have the members of the first one.
 """
@@ -10,8 +10,9 @@ Invariant: the rows of one call all have the members of the first one.
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
@@ -19,6 +20,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.visitors import InternalTraversal
 
 Rows = Sequence[Mapping[str, Any]]
+_POSTGRES: Final = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
 def insert(connection: sa.Connection, table: sa.Table, rows: Rows) -> None:
@@ -48,8 +50,8 @@ def insert_new(connection: sa.Connection, table: sa.Table, rows: Rows, answers: 
         return []
     names = tuple(rows[0])
     if connection.dialect.name == "postgresql":
-        statement = _insert_arrays(table, names, "ON CONFLICT DO NOTHING", tuple(answers))
-        return list(connection.execute(statement, _arrays(rows)))
+        statement = _insert_document(table, names, "ON CONFLICT DO NOTHING", tuple(answers))
+        return list(connection.execute(statement, {"rows": _document(rows)}))
     if any(isinstance(table.c[name].type, sa.LargeBinary) for name in names):
         one = _insert_values(table, names, "ON CONFLICT DO NOTHING", tuple(answers))
         return [added for row in rows for added in connection.execute(one, _prefixed(row))]
@@ -61,7 +63,8 @@ def update(connection: sa.Connection, table: sa.Table, rows: Rows, key: Sequence
     """Set each row that `key` names to what is given for it; answers how many there were."""
     if not rows:
         return 0
-    arguments = _arrays(rows) if connection.dialect.name == "postgresql" else [_prefixed(row) for row in rows]
+    postgres = connection.dialect.name == "postgresql"
+    arguments = _keyed_document(rows, key[0]) if postgres else [_prefixed(row) for row in rows]
     return connection.execute(_update(connection.dialect.name, table, tuple(rows[0]), tuple(key)), arguments).rowcount
 
 
@@ -78,7 +81,7 @@ def change(connection: sa.Connection, table: sa.Table, rows: Rows, key: Sequence
         values = [[row[name] for name in names] for row in rows]
         arguments: dict[str, Any] = {"rows": values}
     else:
-        arguments = _arrays(rows)
+        arguments = _keyed_document(rows, key[0])
         connection.execute(_lock(table, names, tuple(key)), arguments)
     return connection.execute(
         _change(connection.dialect.name, table, names, tuple(key), sets, where), arguments
@@ -110,13 +113,17 @@ def due(query: "sa.Select[Any]", at: "sa.ColumnElement[Any]") -> "sa.Select[Any]
 def _insert_all(connection: sa.Connection, table: sa.Table, rows: Rows, conflict: str) -> None:
     names = tuple(rows[0])
     if connection.dialect.name == "postgresql":
-        connection.execute(_insert_arrays(table, names, conflict, ()), _arrays(rows))
+        connection.execute(_insert_document(table, names, conflict, ()), {"rows": _document(rows)})
     else:
         connection.execute(_insert_values(table, names, conflict, ()), [_prefixed(row) for row in rows])
 
 
-def _arrays(rows: Rows) -> dict[str, list[Any]]:
-    return {f"a_{name}": [row[name] for row in rows] for name in rows[0]}
+def _document(rows: Rows) -> str:
+    return msgspec.json.encode(rows).decode()
+
+
+def _keyed_document(rows: Rows, key: str) -> dict[str, Any]:
+    return {"rows": _document(rows), "keys": [row[key] for row in rows]}
 
 
 def _prefixed(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -209,20 +216,21 @@ def _insert_values(table: sa.Table, names: tuple[str, ...], conflict: str, answe
 
 
 @cache
-def _insert_arrays(table: sa.Table, names: tuple[str, ...], conflict: str, answers: tuple[str, ...]) -> Any:
-    source = f"SELECT * FROM {_given('postgresql', names)}"
+def _insert_document(table: sa.Table, names: tuple[str, ...], conflict: str, answers: tuple[str, ...]) -> Any:
+    values = ", ".join(_given_value(table, name) for name in names)
+    source = f"SELECT {values} FROM {_given_document(table, names)}"
     text = sa.text(f"INSERT INTO {table.name} ({', '.join(names)}) {source} {conflict} {_returning(answers)}")
-    return _answering(text.bindparams(*_given_parameters("postgresql", table, names)), table, answers)
+    return _answering(text.bindparams(sa.bindparam("rows", type_=sa.Text())), table, answers)
 
 
 @cache
 def _insert_json(table: sa.Table, names: tuple[str, ...], answers: tuple[str, ...]) -> Any:
     # Without WHERE the parser takes ON CONFLICT for the beginning of a join (https://sqlite.org/lang_upsert.html).
     text = sa.text(
-        f"INSERT INTO {table.name} ({', '.join(names)}) SELECT * FROM {_given('sqlite', names)} WHERE true "
+        f"INSERT INTO {table.name} ({', '.join(names)}) SELECT * FROM {_given_json(names)} WHERE true "
         f"ON CONFLICT DO NOTHING RETURNING {', '.join(answers)}"
     )
-    return _answering(text.bindparams(*_given_parameters("sqlite", table, names)), table, answers)
+    return _answering(text.bindparams(_json_rows(table, names)), table, answers)
 
 
 @cache
@@ -230,41 +238,74 @@ def _change(
     dialect: str, table: sa.Table, names: tuple[str, ...], key: tuple[str, ...], sets: str, where: str
 ) -> "sa.TextClause":
     these = " AND ".join(f"{table.name}.{name} = given.{name}" for name in key)
-    text = sa.text(f"UPDATE {table.name} SET {sets} FROM {_given(dialect, names)} WHERE {these} AND ({where})")
-    return text.bindparams(*_given_parameters(dialect, table, names))
+    if dialect == "postgresql":
+        given, these = _given_document(table, names), f"{_has_key(table, key[0])} AND {these}"
+    else:
+        given = _given_json(names)
+    text = sa.text(f"UPDATE {table.name} SET {sets} FROM {given} WHERE {these} AND ({where})")
+    return text.bindparams(*_given_parameters(dialect, table, names, key[0]))
 
 
 @cache
 def _lock(table: sa.Table, names: tuple[str, ...], key: tuple[str, ...]) -> "sa.TextClause":
     columns = ", ".join(f"{table.name}.{name}" for name in key)
-    source = f"{table.name} JOIN {_given('postgresql', names)} USING ({', '.join(key)})"
-    text = sa.text(f"SELECT 1 FROM {source} ORDER BY {columns} FOR UPDATE OF {table.name}")
-    return text.bindparams(*_given_parameters("postgresql", table, names))
+    source = f"{table.name} JOIN {_given_document(table, names)} USING ({', '.join(key)})"
+    text = sa.text(
+        f"SELECT 1 FROM {source} WHERE {_has_key(table, key[0])} ORDER BY {columns} FOR UPDATE OF {table.name}"
+    )
+    return text.bindparams(*_given_parameters("postgresql", table, names, key[0]))
 
 
 @cache
 def _update(dialect: str, table: sa.Table, names: tuple[str, ...], key: tuple[str, ...]) -> "sa.TextClause":
     changes = [name for name in names if name not in key]
     if dialect == "postgresql":
-        return _change(dialect, table, names, key, ", ".join(f"{name} = given.{name}" for name in changes), "true")
+        sets = ", ".join(f"{name} = {_given_value(table, name)}" for name in changes)
+        return _change(dialect, table, names, key, sets, "true")
     sets = ", ".join(f"{name} = :a_{name}" for name in changes)
     text = sa.text(f"UPDATE {table.name} SET {sets} WHERE {' AND '.join(f'{name} = :a_{name}' for name in key)}")
     return text.bindparams(*(sa.bindparam(f"a_{name}", type_=table.c[name].type) for name in names))
 
 
-def _given(dialect: str, names: Sequence[str]) -> str:
-    """The rows of a call as something to select from."""
-    if dialect == "postgresql":
-        return f"unnest({', '.join(f':a_{name}' for name in names)}) AS given ({', '.join(names)})"
+def _given_document(table: sa.Table, names: Sequence[str]) -> str:
+    """The rows of a call as something for PostgreSQL to select from."""
+    columns = ", ".join(f"{name} {_kind_in_document(table, name)}" for name in names)
+    return f"json_to_recordset(CAST(:rows AS json)) AS given ({columns})"
+
+
+def _kind_in_document(table: sa.Table, name: str) -> str:
+    if name not in table.c:
+        return "bigint"
+    kind = table.c[name].type.dialect_impl(_POSTGRES)
+    # Text of any length is compared; where it is to be stored, the column itself says how long it may be.
+    return "text" if isinstance(kind, sa.String | sa.LargeBinary) else kind.compile(_POSTGRES)
+
+
+def _given_value(table: sa.Table, name: str) -> str:
+    binary = isinstance(table.c[name].type, sa.LargeBinary)
+    return f"decode(given.{name}, 'base64')" if binary else f"given.{name}"
+
+
+def _has_key(table: sa.Table, name: str) -> str:
+    # Without it the planner takes any document for a hundred rows, and reads the whole of a middling table for them.
+    return f"{table.name}.{name} = ANY (:keys)"
+
+
+def _given_json(names: Sequence[str]) -> str:
+    """The rows of a call as something for SQLite to select from."""
     values = ", ".join(f"json_extract(value, '$[{number}]') AS {name}" for number, name in enumerate(names))
     return f"(SELECT {values} FROM json_each(:rows)) AS given"
 
 
-def _given_parameters(dialect: str, table: sa.Table, names: Sequence[str]) -> list["sa.BindParameter[Any]"]:
-    types = [table.c[name].type if name in table.c else sa.BigInteger() for name in names]
+def _given_parameters(dialect: str, table: sa.Table, names: Sequence[str], key: str) -> list["sa.BindParameter[Any]"]:
     if dialect == "postgresql":
-        return [sa.bindparam(f"a_{name}", type_=_List(type_)) for name, type_ in zip(names, types, strict=True)]
-    return [sa.bindparam("rows", type_=_JsonRows(*types))]
+        return [sa.bindparam("rows", type_=sa.Text()), sa.bindparam("keys", type_=_List(table.c[key].type))]
+    return [_json_rows(table, names)]
+
+
+def _json_rows(table: sa.Table, names: Sequence[str]) -> "sa.BindParameter[Any]":
+    types = [table.c[name].type if name in table.c else sa.BigInteger() for name in names]
+    return sa.bindparam("rows", type_=_JsonRows(*types))
 
 
 def _returning(answers: Sequence[str]) -> str:
