@@ -71,7 +71,7 @@ async def test_all_of_it_in_one_batch_is_the_same(bench: ServiceBench) -> None:
 async def test_projections_are_what_their_history_says(bench: ServiceBench) -> None:
     order_id = await placed(bench, shipping_address={"line1": "x", "city": "y", "country": "DE"})
     await bench.hear(*story(order_id), StockReleased(order_id=order_id, items=[]))
-    before = await bench.runtime.database.read(lambda connection: store.load(connection, [order_id])[order_id])
+    before = await bench.runtime.database.read(lambda connection: store.see(connection, [order_id])[order_id])
     history = await bench.runtime.database.read(lambda connection: store.history(connection, order_id))
     assert rebuild(order_id, [(fact, at) for _, fact, at in history]) == before
     assert [version for version, _, _ in history] == list(range(1, before.version + 1))

@@ -59,7 +59,7 @@ class Book:
     def __init__(self, uow: UnitOfWork, order_ids: Iterable[str] = ()) -> None:
         ids = sorted(set(order_ids))
         self.uow = uow
-        self.orders = store.load(uow.connection, ids, lock=True)
+        self.orders = store.lock(uow.connection, ids)
         self.sagas = store.load_sagas(uow.connection, list(self.orders)) if self.orders else {}
         self._facts: list[tuple[str, str, int, Fact, datetime]] = []
         self._new: set[str] = set()
@@ -225,7 +225,7 @@ def change_lines(uow: UnitOfWork, order_id: str, before: Sequence[Line], lines: 
 def rebuild_projection(uow: UnitOfWork, order_id: str) -> Order:
     """Make an order's projections anew from its history."""
     # Locked first: what happens to it meanwhile waits, and is not lost.
-    store.load(uow.connection, [order_id], lock=True)
+    store.lock(uow.connection, [order_id])
     facts = [(fact, at) for _, fact, at in store.history(uow.connection, order_id, limit=100_000)]
     order = rebuild(order_id, facts)
     store.update_orders(uow.connection, [order])

@@ -50,7 +50,7 @@ def handlers(saga: OrderSaga, settings: OrderSettings) -> dict[type[Event], Hand
 
 def on_payment_refunded(saga: OrderSaga, events: Sequence[Received[PaymentRefunded]], uow: UnitOfWork) -> None:
     """A refund confirms the undo of the payment only when nothing is left to refund."""
-    orders = store.load(uow.connection, [received.event.order_id for received in events])
+    orders = store.see(uow.connection, [received.event.order_id for received in events])
     heard: list[Heard] = []
     for received in events:
         event, order = received.event, orders.get(received.event.order_id)
@@ -69,7 +69,7 @@ def place_checked_out_carts(
 ) -> None:
     """A cart that was checked out becomes an order with the cart's id."""
     carts = {_order_id(received.event): received for received in events}
-    known = store.load(uow.connection, sorted(carts))
+    known = store.see(uow.connection, sorted(carts))
     wanted = [_new_order(order_id, cart.event) for order_id, cart in carts.items() if order_id not in known]
     for order, result in zip(wanted, saga.place(uow, wanted), strict=True):
         if isinstance(result, str):

@@ -33,8 +33,13 @@ PROJECTED = (
     "updated_at",
 )
 """What a fact can change in the projection `orders`."""
-_BY_IDS = sa.select(orders).where(among(orders.c.id, "ids")).order_by(orders.c.id)
-_BY_IDS_LOCKED = _BY_IDS.with_for_update()
+_LOCKED = sa.select(orders).where(among(orders.c.id, "ids")).order_by(orders.c.id).with_for_update()
+_SEEN = (
+    sa.select(orders, order_items.c.product_id, order_items.c.quantity, order_items.c.unit_price)
+    .outerjoin(order_items, order_items.c.order_id == orders.c.id)
+    .where(among(orders.c.id, "ids"))
+    .order_by(orders.c.id, order_items.c.id)
+)
 _LINES = sa.select(order_items).where(among(order_items.c.order_id, "ids")).order_by(order_items.c.id)
 _PENDING = sa.select(orders.c.id).where(among(orders.c.id, "ids"), orders.c.status == OrderStatus.PENDING.value)
 _SAGAS = sa.select(order_sagas).where(among(order_sagas.c.order_id, "ids"))
@@ -42,12 +47,23 @@ _DUE = due(sa.select(order_sagas.c.order_id), order_sagas.c.due_at)
 _PRICES = sa.select(products).where(among(products.c.product_id, "ids"))
 
 
-def load(connection: sa.Connection, order_ids: Sequence[str], *, lock: bool = False) -> dict[str, Order]:
-    """The orders of these ids that exist, with their lines."""
+def lock(connection: sa.Connection, order_ids: Sequence[str]) -> dict[str, Order]:
+    """The orders of these ids that exist, with their lines; nobody else changes them until this transaction ends."""
     if not order_ids:
         return {}
-    rows = connection.execute(_BY_IDS_LOCKED if lock else _BY_IDS, {"ids": list(order_ids)}).all()
-    return _with_lines(connection, rows)
+    # Two statements: whoever waited for a lock must not see the lines of the time before it waited.
+    return _with_lines(connection, connection.execute(_LOCKED, {"ids": list(order_ids)}).all())
+
+
+def see(connection: sa.Connection, order_ids: Sequence[str]) -> dict[str, Order]:
+    """The orders of these ids that exist, with their lines, as of one moment: it is one statement."""
+    rows: dict[str, list[Any]] = {}
+    for row in connection.execute(_SEEN, {"ids": list(order_ids)}) if order_ids else ():
+        rows.setdefault(row.id, []).append(row)
+    return {
+        order_id: _order(of_order[0], tuple(_line(row) for row in of_order if row.product_id is not None))
+        for order_id, of_order in rows.items()
+    }
 
 
 def pending(connection: sa.Connection, order_ids: Sequence[str]) -> set[str]:
@@ -217,7 +233,7 @@ def add_prices(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> 
 def _with_lines(connection: sa.Connection, rows: Sequence[Any]) -> dict[str, Order]:
     lines: dict[str, list[Line]] = {row.id: [] for row in rows}
     for row in connection.execute(_LINES, {"ids": list(lines)}) if lines else ():
-        lines[row.order_id].append(Line(row.product_id, row.quantity, row.unit_price))
+        lines[row.order_id].append(_line(row))
     return {row.id: _order(row, tuple(lines[row.id])) for row in rows}
 
 
@@ -279,6 +295,10 @@ def _order(row: Any, lines: tuple[Line, ...]) -> Order:
         carrier=row.carrier,
         tracking_number=row.tracking_number,
     )
+
+
+def _line(row: Any) -> Line:
+    return Line(row.product_id, row.quantity, row.unit_price)
 
 
 def _step(step: StepState) -> dict[str, Any]:

@@ -57,7 +57,7 @@ class OrderDesk:
 
 async def load_orders(kit: Kit, order_ids: Sequence[str]) -> list[Order | None]:
     """The orders of these ids, for all who ask at the same moment."""
-    found = await kit.units.read(lambda connection: store.load(connection, sorted(set(order_ids))))
+    found = await kit.units.glance(lambda connection: store.see(connection, sorted(set(order_ids))))
     return [found.get(order_id) for order_id in order_ids]
 
 

@@ -94,7 +94,7 @@ async def contacts(
 ) -> list[ContactView]:
     """What the orders say themselves; what they leave open, identity knows."""
     ids = [wanted for wanted in order_id if is_uuid(wanted)]
-    found = await desk.kit.units.read(lambda connection: store.load(connection, ids))
+    found = await desk.kit.units.glance(lambda connection: store.see(connection, ids))
     return [
         ContactView(
             order_id=order.id,
