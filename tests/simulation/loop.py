@@ -44,6 +44,8 @@ class SimLoop(asyncio.BaseEventLoop):
         self._now_s = 0.0
         self._ready: list[asyncio.Handle] = []
         self._scheduled: list[asyncio.TimerHandle] = []
+        self.tasks: list[asyncio.Task[Any]] = []
+        """All that were ever made. asyncio's own list has those of earlier loops too, while nobody collects them."""
         self.failures: list[BaseException] = []
         """What was raised by a callback, where nobody could catch it: a fault of the simulation itself."""
         self.set_exception_handler(lambda _, context: self._note(context))
@@ -59,6 +61,7 @@ class SimLoop(asyncio.BaseEventLoop):
         context: Context | None = None,
     ) -> "asyncio.Task[T]":
         task: asyncio.Task[T] = super().create_task(coro, name=name, context=context)
+        self.tasks.append(task)
         owner = OWNER.get() if context is None else context.get(OWNER)
         if owner is not None:
             owner.tasks.append(task)

@@ -21,7 +21,7 @@ from tests.simulation.stage import Stage, make_stage, staged
 from tests.simulation.world import Verdict
 
 CHUNK = 40
-WARM_UP = range(1_000_001, 1_000_013)
+WARM_UP = range(1_000_001, 1_000_041)
 """Seeds that a worker runs before its first chunk, so that its children need not make every statement anew."""
 
 

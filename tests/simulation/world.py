@@ -126,7 +126,7 @@ class World:
             host.closed = True
             if host.process is not None:
                 host.process.end("ends with the world")
-        for task in asyncio.all_tasks(self.loop):
+        for task in self.loop.tasks:
             task.cancel()
         self.loop.run_until_complete(_nothing())
         self.loop.close()
