@@ -24,13 +24,22 @@ from bench.studies import STUDIES, Bench, carry_out
 from tools.backends.__main__ import chosen_folder, up, urls_of
 
 SHAPES = {
-    "postgres+redis": Shape("postgres+redis", "redis", "postgres"),
-    "postgres+redis/2-copies": Shape("postgres+redis/2-copies", "redis", "postgres", copies=2),
-    "postgres+redis/together": Shape("postgres+redis/together", "redis", "postgres", together=True),
-    "postgres+kafka": Shape("postgres+kafka", "kafka", "postgres"),
-    "postgres+rabbitmq": Shape("postgres+rabbitmq", "rabbitmq", "postgres"),
-    "sqlite+memory": Shape("sqlite+memory", "memory", "sqlite", together=True),
+    f"{database}+{broker}{where}": Shape(f"{database}+{broker}{where}", broker, database, spread, copies)
+    for database, broker in (
+        ("postgres", "redis"),
+        ("postgres", "kafka"),
+        ("postgres", "rabbitmq"),
+        ("sqlite", "memory"),
+    )
+    for where, spread, copies in (
+        ("", "together" if database == "sqlite" else "separate", 1),
+        ("/halves", "halves", 1),
+        ("/together", "together", 1),
+        ("/copies", "separate", 2),
+    )
+    if database != "sqlite" or not where
 }
+DEFAULT = ",".join(name for name in SHAPES if "copies" not in name)
 AT_ONCE = (64, 192)
 SHARES = (0.25, 0.5, 0.8)
 WARM_UP_ORDERS = 1000
@@ -39,7 +48,7 @@ WARM_UP_ORDERS = 1000
 def main() -> None:
     """Measure what was asked for."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--shapes", default="postgres+redis,postgres+kafka,postgres+rabbitmq,sqlite+memory")
+    parser.add_argument("--shapes", default=DEFAULT)
     parser.add_argument("--orders", type=int, default=3000, help="of each run of the closed loop")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each run of the open loop and of pgbench")
     parser.add_argument("--without-latency", action="store_true")

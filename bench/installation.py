@@ -28,9 +28,10 @@ from orderwright.services.inventory.tables import stock
 from orderwright.services.notification.tables import notifications
 from orderwright.services.order.domain import FactType
 from orderwright.services.order.tables import order_events, orders
-from tools.fleet import SEPARATE, TOGETHER, Fleet, running
+from tools.fleet import HALVES, SEPARATE, TOGETHER, Fleet, running
 
 PLENTY = 10_000_000
+SPREADS = {"separate": SEPARATE, "halves": HALVES, "together": TOGETHER}
 ENDS = ("completed", "cancelled")
 BOOKS = (*SERVICES, "sandbox")
 SETTINGS = {
@@ -59,7 +60,8 @@ class Shape:
     broker: str
     database: str
     """`postgres` or `sqlite`."""
-    together: bool = False
+    spread: str = "separate"
+    """One of SPREADS."""
     copies: int = 1
 
 
@@ -202,7 +204,7 @@ def installed(
         folder,
         database,
         broker,
-        groups=TOGETHER if shape.together else SEPARATE,
+        groups=SPREADS[shape.spread],
         copies=shape.copies,
         settings={**SETTINGS, **(settings or {})},
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.audit import make_books
-from bench.installation import Installation, Shape, installed
+from bench.installation import SPREADS, Installation, Shape, installed
 from bench.measuring import as_fast_as_answered, at_rate
 
 GROWTH: Final = (10_000, 100_000, 1_000_000)
@@ -105,11 +105,10 @@ async def hot(bench: Bench) -> Rows:
 
 async def processes(bench: Bench) -> Rows:
     """Each service in one process of its own and in two; all of them in one process and in two."""
-    for together in (False, True):
+    for spread in SPREADS:
         for copies in (1, 2):
-            async with bench.platform(replace(bench.shape, together=together, copies=copies)) as platform:
-                spread = "all services" if together else "each service"
-                yield {"processes": f"{spread} in {copies}", **await bench.best(platform)}
+            async with bench.platform(replace(bench.shape, spread=spread, copies=copies)) as platform:
+                yield {"services": spread, "copies": copies, **await bench.best(platform)}
 
 
 async def features(bench: Bench) -> Rows:
@@ -133,7 +132,7 @@ async def overload(bench: Bench) -> Rows:
 
 async def backlog(bench: Bench) -> Rows:
     """The notification service is stopped until 100,000 events wait for it, and then catches up."""
-    async with bench.platform(replace(bench.shape, together=False)) as platform:
+    async with bench.platform(replace(bench.shape, spread="separate")) as platform:
         [late] = platform.fleet.of("notification")
         late.stop()
         customers, events = await platform.customers(), 0

@@ -26,6 +26,11 @@ SEPARATE: tuple[tuple[str, ...], ...] = tuple((service,) for service in PORTS)
 """Every service in a process of its own."""
 TOGETHER: tuple[tuple[str, ...], ...] = (tuple(PORTS),)
 """All services in one process."""
+HALVES: tuple[tuple[str, ...], ...] = (
+    ("gateway", "identity", "catalog", "cart", "order"),
+    ("payment", "inventory", "shipping", "notification"),
+)
+"""Two processes for two cores: what customers talk to, and what happens behind it."""
 
 
 class DidNotStart(Exception):
@@ -134,8 +139,9 @@ class Fleet:
             **(settings or {}),
         }
         self.members = [
-            Member(group, self.environment, folder / f"{'+'.join(group) if len(group) < 4 else 'all'}-{copy}.log")
+            Member(group, self.environment, folder / f"{name}-{copy}.log")
             for group in groups
+            for name in ["all" if len(group) == len(PORTS) else "+".join(group)]
             for copy in range(copies)
         ]
 
