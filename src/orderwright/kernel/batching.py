@@ -6,6 +6,7 @@ returns a refusal as a value. A batch that fails as a whole is done again one by
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -67,9 +68,9 @@ class Gathered(Generic[C, R]):
         while self._waiting:
             if self._pace is not None:
                 await self._pace.linger(full=len(self._waiting) >= self._max_batch)
-                self._pace.note(min(len(self._waiting), self._max_batch))
             batch, self._waiting = self._waiting[: self._max_batch], self._waiting[self._max_batch :]
-            await self._settle(batch)
+            with self._pace.batch(len(batch)) if self._pace is not None else nullcontext():
+                await self._settle(batch)
 
     async def _settle(self, batch: "Sequence[tuple[C, asyncio.Future[R]]]") -> None:
         try:

@@ -29,6 +29,8 @@ MAX_BATCH = 100
 BUSY_PER_S = 60.0
 """From so many messages a second on, waiting for company costs less than it saves; one order alone stays far below."""
 LINGER_S = 0.025
+UNHURRIED_LINGER_S = 0.1
+"""The same where nobody waits for what comes of it."""
 DEAD_IN_A_ROW = 50
 """So many dead letters one after the other mean that the fault is ours, not the messages'."""
 
@@ -43,6 +45,8 @@ class Consumer:
         broker: Broker,
         units: Units,
         backoff: Backoff = RETRY_MESSAGES,
+        *,
+        unhurried: bool = False,
     ) -> None:
         self.stopped_because: str | None = None
         self.handled = 0
@@ -55,7 +59,12 @@ class Consumer:
         self._subscription: Subscription | None = None
         self._receiving: asyncio.Task[Sequence[Delivery]] | None = None
         self._stopping = False
-        self._pace = Pace(units.clock, busy_per_s=BUSY_PER_S, linger_s=LINGER_S)
+        self._pace = Pace(
+            units.clock,
+            busy_per_s=BUSY_PER_S,
+            linger_s=UNHURRIED_LINGER_S if unhurried else LINGER_S,
+            at_least_s=UNHURRIED_LINGER_S if unhurried else 0,
+        )
         self._last_was_full = False
 
     @property
@@ -74,10 +83,10 @@ class Consumer:
                 deliveries = await self._next()
                 if not deliveries:
                     return
-                await self._handle(deliveries)
+                with self._pace.batch(len(deliveries)):
+                    await self._handle(deliveries)
                 assert self._subscription is not None
                 await self._subscription.acknowledge(deliveries)
-                self._pace.note(len(deliveries))
                 self._last_was_full = len(deliveries) >= MAX_BATCH
         finally:
             await self._leave()

@@ -44,6 +44,10 @@ class Listener:
         if not listeners:
             del self._waiting[self._key]
 
+    def forget(self) -> None:
+        """What happened so far is no reason to wake up."""
+        self._event.clear()
+
     async def wait(self, timeout_s: float) -> bool:
         """Wait until something happened or the time is over; answers whether something happened."""
         try:

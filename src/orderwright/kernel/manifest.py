@@ -50,6 +50,8 @@ class Service:
     desk: object
     """What the service's endpoints work with; they find it at `request.app.state.desk`."""
     consumes: Mapping[type[Event], Handler] = field(default_factory=dict)
+    unhurried: bool = False
+    """Nobody waits for what comes of what it hears: while much arrives, it hears more at once and later."""
     emits: tuple[type[Event], ...] = ()
     jobs: tuple[Job, ...] = ()
     pings: Mapping[str, Ping] = field(default_factory=dict)

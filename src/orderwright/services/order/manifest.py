@@ -11,7 +11,7 @@ from orderwright.kernel.manifest import Kit, Service
 from orderwright.services.order import store
 from orderwright.services.order.api import router
 from orderwright.services.order.api.changing import decide_cancellation
-from orderwright.services.order.api.desk import OrderDesk, PaymentWish, load_orders, look_who_waits
+from orderwright.services.order.api.desk import OrderDesk, PaymentWish, load_orders
 from orderwright.services.order.domain import Order
 from orderwright.services.order.handlers import handlers
 from orderwright.services.order.sagas import OrderSaga
@@ -30,10 +30,7 @@ def assemble(kit: Kit) -> Service:
     asked_for: Gathered[str, Order | None] = Gathered(
         lambda order_ids: load_orders(kit, order_ids), pace=pace_of_requests(kit.clock)
     )
-    waiting: Gathered[str, bool] = Gathered(
-        lambda order_ids: look_who_waits(kit, order_ids), pace=pace_of_requests(kit.clock)
-    )
-    desk = OrderDesk(kit, settings, saga, Intake(kit.units, saga.place), wishes, asked_for, waiting)
+    desk = OrderDesk(kit, settings, saga, Intake(kit.units, saga.place), wishes, asked_for)
 
     async def drive_sagas() -> bool:
         return await kit.units.run(saga.drive) > 0

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from orderwright.kernel.rows import among, due, insert, insert_new, insert_updating, one_of, update
 from orderwright.kernel.saga import SagaState, SagaStatus, StepState, StepStatus
-from orderwright.services.order.domain import Fact, FactType, FulfillmentStatus, Line, Order, OrderStatus
+from orderwright.services.order.domain import Fact, FactType, FulfillmentStatus, Line, Order
 from orderwright.services.order.tables import order_events, order_items, order_sagas, orders, products
 
 PROJECTED = (
@@ -41,7 +41,6 @@ _SEEN = (
     .order_by(orders.c.id, order_items.c.id)
 )
 _LINES = sa.select(order_items).where(among(order_items.c.order_id, "ids")).order_by(order_items.c.id)
-_PENDING = sa.select(orders.c.id).where(among(orders.c.id, "ids"), orders.c.status == OrderStatus.PENDING.value)
 _SAGAS = sa.select(order_sagas).where(among(order_sagas.c.order_id, "ids"))
 _DUE = due(sa.select(order_sagas.c.order_id), order_sagas.c.due_at)
 _PRICES = sa.select(products).where(among(products.c.product_id, "ids"))
@@ -64,11 +63,6 @@ def see(connection: sa.Connection, order_ids: Sequence[str]) -> dict[str, Order]
         order_id: _order(of_order[0], tuple(_line(row) for row in of_order if row.product_id is not None))
         for order_id, of_order in rows.items()
     }
-
-
-def pending(connection: sa.Connection, order_ids: Sequence[str]) -> set[str]:
-    """Those of these orders whose stock is not reserved yet."""
-    return set(connection.execute(_PENDING, {"ids": list(order_ids)}).scalars())
 
 
 def insert_orders(connection: sa.Connection, new: Sequence[Order], item_ids: Iterable[str]) -> None:

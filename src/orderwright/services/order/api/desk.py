@@ -37,8 +37,6 @@ class OrderDesk:
     intake: Intake[NewOrder, str]
     wishes: Gathered[PaymentWish, None]
     orders: Gathered[str, Order | None]
-    waiting: Gathered[str, bool]
-    """Asks whether an order still waits for its stock."""
 
     async def order(self, order_id: str) -> Order:
         """The order of that id. NotFound when there is none."""
@@ -59,12 +57,6 @@ async def load_orders(kit: Kit, order_ids: Sequence[str]) -> list[Order | None]:
     """The orders of these ids, for all who ask at the same moment."""
     found = await kit.units.glance(lambda connection: store.see(connection, sorted(set(order_ids))))
     return [found.get(order_id) for order_id in order_ids]
-
-
-async def look_who_waits(kit: Kit, order_ids: Sequence[str]) -> list[bool]:
-    """Whether these orders still wait for their stock: less to ask, and by many, than what they look like."""
-    pending = await kit.units.glance(lambda connection: store.pending(connection, sorted(set(order_ids))))
-    return [order_id in pending for order_id in order_ids]
 
 
 async def _desk(request: Request) -> OrderDesk:

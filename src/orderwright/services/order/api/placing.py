@@ -51,13 +51,16 @@ async def place_order(
     wait_s = 0.0 if prefer is not None and "respond-async" in prefer.lower() else desk.settings.answer_wait_s
     with desk.kit.feed.listen(order.id) as listener:
         outcome = await _submit(desk, order, claim)
+        # That it was placed is no news.
+        listener.forget()
 
         async def answer_for(order_id: str) -> Answer:
             deadline_s = desk.kit.clock.monotonic_s() + wait_s
-            while (left_s := deadline_s - desk.kit.clock.monotonic_s()) > 0:
+            while order.lines and (left_s := deadline_s - desk.kit.clock.monotonic_s()) > 0:
                 await listener.wait(min(left_s, POLL_S))
-                if not await desk.waiting.submit(order_id):
-                    break
+                placed = await desk.order(order_id)
+                if placed.status is not OrderStatus.PENDING:
+                    return _answer(placed)
             return _answer(await desk.order(order_id))
 
         return await finish(desk.intake, claim, outcome, answer_for)
