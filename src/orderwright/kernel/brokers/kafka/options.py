@@ -29,7 +29,7 @@ class Options:
     servers: tuple[str, ...]
     prefix: str = ""
     """Stands before the name of each topic and group."""
-    partitions: int = 12
+    partitions: int = 6
     """Of a topic that is made; more consumers than this in a group have nothing to do."""
     replication: int | None = None
     """Copies of a topic that is made; None for what the cluster gives by default."""
@@ -73,7 +73,7 @@ def parsed(url: str) -> Options:
     return Options(
         servers=tuple(_server(host) for host in hosts.split(",")),
         prefix=prefix,
-        partitions=_whole(given, "partitions", 12, 1, 10_000),
+        partitions=_whole(given, "partitions", 6, 1, 10_000),
         replication=_whole(given, "replication", 1, 1, 100) if "replication" in given else None,
         session_timeout_s=_whole(given, "session_timeout_s", 15, 1, 1800),
         security=security,

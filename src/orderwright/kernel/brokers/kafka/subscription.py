@@ -23,13 +23,11 @@ from orderwright.kernel.retry import Backoff
 
 log = structlog.get_logger(__name__)
 
-BUFFER = 500
-"""With so many records at hand no more are fetched."""
 LOOK_EVERY_S = 5.0
 SILENT_AFTER_S = 15.0
 REPLACE_AFTER_S = 90.0
 """The library's consumers get over an outage; one that did nothing for so long may never come back by itself."""
-COMMIT_EVERY_S = 0.1
+COMMIT_EVERY_S = 0.5
 DRAIN_S = 20.0
 LAST_COMMIT_S = 3.0
 LEAVE_S = 1.5
@@ -59,12 +57,15 @@ class KafkaSubscription:
         self._progress = Progress()
         self._buffer: deque[Any] = deque()
         self._filled = asyncio.Event()
-        self._room = asyncio.Event()
+        self._wanted = asyncio.Event()
+        """Somebody waits for more than there is. Until then the library holds what one request has brought and makes no
+        other: each names every partition, which takes about a millisecond."""
         self._settled = asyncio.Event()
         self._drained = asyncio.Event()
         self._committing: asyncio.Task[None] | None = None
         self._closed = False
         self._silent = False
+        self._look_at_s = 0.0
         self._failures = 0
         self._running = asyncio.create_task(self._run())
 
@@ -72,13 +73,11 @@ class KafkaSubscription:
         """Wait for records. What was not taken from the buffer stays in it, so a wait may be cancelled."""
         while not self._buffer and not self._closed:
             self._filled.clear()
+            self._wanted.set()
             await self._filled.wait()
         if self._closed:
             return []
-        batch = [self._hand_out(self._buffer.popleft()) for _ in range(min(self._max_batch, len(self._buffer)))]
-        if len(self._buffer) < BUFFER:
-            self._room.set()
-        return batch
+        return [self._hand_out(self._buffer.popleft()) for _ in range(min(self._max_batch, len(self._buffer)))]
 
     async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         """Note it; the commit follows within COMMIT_EVERY_S. What an earlier assignment handed out is ignored."""
@@ -150,6 +149,7 @@ class KafkaSubscription:
 
     async def _fetch_forever(self, consumer: AIOKafkaConsumer) -> None:
         while True:
+            await self._wanted.wait()
             # While the group is shared out anew this waits for longer than it was told to.
             async with asyncio.timeout(REPLACE_AFTER_S):
                 fetched = await consumer.getmany(timeout_ms=int(LOOK_EVERY_S * 1000))
@@ -157,14 +157,15 @@ class KafkaSubscription:
             for records in fetched.values():
                 self._buffer.extend(records)
             if fetched:
+                self._wanted.clear()
                 self._filled.set()
             self._notice_silence(consumer)
-            while len(self._buffer) >= BUFFER:
-                self._room.clear()
-                await self._room.wait()
 
     def _notice_silence(self, consumer: AIOKafkaConsumer) -> None:
         """The library waits out an outage without a word to its user: say so once, and when it is over."""
+        if self._clock.monotonic_s() < self._look_at_s:
+            return
+        self._look_at_s = self._clock.monotonic_s() + 1.0
         answers_ms = [consumer.last_poll_timestamp(partition) or 0 for partition in consumer.assignment()]
         latest_s = max(answers_ms, default=0) / 1000
         silent_s = self._clock.now().timestamp() - latest_s if latest_s else 0
