@@ -42,7 +42,6 @@ SHAPES = {
 DEFAULT = ",".join(name for name in SHAPES if "copies" not in name)
 AT_ONCE = (64, 192)
 SHARES = (0.25, 0.5, 0.8)
-WARM_UP_ORDERS = 1000
 
 
 def main() -> None:
@@ -99,7 +98,7 @@ async def _on(
     customers = await installation.customers()
     if shape.database == "postgres" and "line" not in results:
         results["line"] = await _line(installation, customers, urls, asked.seconds)
-    await installation.warm_up(WARM_UP_ORDERS)
+    await installation.warm_up()
     told: dict[str, Any] = {"runs": {}}
     for at_once in AT_ONCE:
         told["runs"][at_once] = await as_fast_as_answered(installation, asked.orders, at_once)

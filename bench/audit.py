@@ -140,13 +140,7 @@ def _elsewhere(ids: SystemIds, orders: Sequence[Order]) -> dict[str, Rows]:
             (inventory.reservation_lines, list(_lines(reserved))),
         ],
         "shipping": [
-            (
-                shipping.orders,
-                [
-                    {"order_id": o.id, "customer_id": o.customer_id, "has_goods": True, "completed": True}
-                    for o in orders
-                ],
-            ),
+            (shipping.orders, [_shipped(order) for order in orders]),
             (shipping.shipments, [{"id": ids.new(), "order_id": o.id, "status": "pending", **times} for o in orders]),
         ],
         "notification": [

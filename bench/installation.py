@@ -31,6 +31,7 @@ from orderwright.services.order.tables import order_events, orders
 from tools.fleet import HALVES, SEPARATE, TOGETHER, Fleet, running
 
 PLENTY = 10_000_000
+WARM_UP_ORDERS = 1000
 SPREADS = {"separate": SEPARATE, "halves": HALVES, "together": TOGETHER}
 ENDS = ("completed", "cancelled")
 BOOKS = (*SERVICES, "sandbox")
@@ -107,10 +108,10 @@ class Installation:
         more = sa.update(stock).values(on_hand=stock.c.on_hand + PLENTY, received=stock.c.received + PLENTY)
         await self._on("inventory", more)
 
-    async def warm_up(self, orders: int) -> None:
-        """Have so many orders done before anything is measured."""
+    async def warm_up(self) -> None:
+        """Have some orders done before anything is measured."""
         customers = await self.customers()
-        await customers.as_fast_as_answered(orders, at_once=32)
+        await customers.as_fast_as_answered(WARM_UP_ORDERS, at_once=32)
         await self.until_at_rest()
         await self.analyze()
 

@@ -21,7 +21,6 @@ GROWTH: Final = (10_000, 100_000, 1_000_000)
 LINES: Final = (1, 10, 100)
 BACKLOG_EVENTS: Final = 100_000
 AT_ONCE: Final = 96
-WARM_UP_ORDERS: Final = 1000
 
 Row = dict[str, Any]
 Rows = AsyncIterator[Row]
@@ -51,7 +50,7 @@ class Bench:
         ):
             await asyncio.sleep(2)
             await made.fill_shelves()
-            await made.warm_up(WARM_UP_ORDERS)
+            await made.warm_up()
             yield made
 
     async def best(self, installation: Installation, orders: int | None = None, **who: Any) -> dict[str, Any]:
@@ -104,7 +103,7 @@ async def hot(bench: Bench) -> Rows:
 
 
 async def processes(bench: Bench) -> Rows:
-    """Each service in one process of its own and in two; all of them in one process and in two."""
+    """Each service in a process of its own, all of them in two halves, all in one; one copy of each process and two."""
     for spread in SPREADS:
         for copies in (1, 2):
             async with bench.platform(replace(bench.shape, spread=spread, copies=copies)) as platform:
