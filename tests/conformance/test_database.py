@@ -156,6 +156,13 @@ async def test_a_change_of_many_rows_skips_those_for_which_it_does_not_hold(data
     assert await database.read(counts) == {"a": 0, "b": 3, "c": 3}
 
 
+async def test_a_row_that_lacks_what_the_first_one_has_is_a_fault(database: Database) -> None:
+    id_ = "019b0000-001d-7000-a35c-8c41f77383c1"
+    lacking: list[dict[str, Any]] = [{"id": id_, "amount": Decimal(1)}, {"id": id_.replace("019b", "019c")}]
+    with pytest.raises((KeyError, sa.exc.StatementError), match="amount"):
+        await database.write(lambda connection: rows.insert(connection, kinds, lacking))
+
+
 async def test_no_rows_are_no_work(database: Database) -> None:
     def nothing(connection: sa.Connection) -> list[object]:
         rows.insert(connection, things, [])

@@ -8,7 +8,6 @@ nothing any more.
 import asyncio
 import sqlite3
 from collections.abc import Callable
-from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -32,8 +31,9 @@ class _DiskConnection(DirectConnection):
     def execute(self, statement: Any, parameters: Any = None, **more: Any) -> Any:
         if self.at_statement is not None:
             self.at_statement()
-        execute = super().execute if self.direct else partial(sa.Connection.execute, self)
-        return execute(statement, parameters, **more)
+        if not self.direct:
+            return sa.Connection.execute(self, statement, parameters, **more)
+        return super().execute(statement, parameters, **more)
 
 
 class Disk:

@@ -119,6 +119,11 @@ def _insert_all(connection: sa.Connection, table: sa.Table, rows: Rows, conflict
 
 
 def _document(rows: Rows) -> str:
+    members = rows[0].keys()
+    for row in rows:
+        if not members <= row.keys():
+            # In a document what is missing would be NULL.
+            raise KeyError(f"A row has no {', '.join(sorted(members - row.keys()))}, and the first row of its call has")
     return msgspec.json.encode(rows).decode()
 
 
@@ -240,10 +245,11 @@ def _change(
     these = " AND ".join(f"{table.name}.{name} = given.{name}" for name in key)
     if dialect == "postgresql":
         given, these = _given_document(table, names), f"{_has_key(table, key[0])} AND {these}"
+        parameters = _keyed_document_parameters(table, key[0])
     else:
-        given = _given_json(names)
+        given, parameters = _given_json(names), [_json_rows(table, names)]
     text = sa.text(f"UPDATE {table.name} SET {sets} FROM {given} WHERE {these} AND ({where})")
-    return text.bindparams(*_given_parameters(dialect, table, names, key[0]))
+    return text.bindparams(*parameters)
 
 
 @cache
@@ -253,7 +259,7 @@ def _lock(table: sa.Table, names: tuple[str, ...], key: tuple[str, ...]) -> "sa.
     text = sa.text(
         f"SELECT 1 FROM {source} WHERE {_has_key(table, key[0])} ORDER BY {columns} FOR UPDATE OF {table.name}"
     )
-    return text.bindparams(*_given_parameters("postgresql", table, names, key[0]))
+    return text.bindparams(*_keyed_document_parameters(table, key[0]))
 
 
 @cache
@@ -297,10 +303,8 @@ def _given_json(names: Sequence[str]) -> str:
     return f"(SELECT {values} FROM json_each(:rows)) AS given"
 
 
-def _given_parameters(dialect: str, table: sa.Table, names: Sequence[str], key: str) -> list["sa.BindParameter[Any]"]:
-    if dialect == "postgresql":
-        return [sa.bindparam("rows", type_=sa.Text()), sa.bindparam("keys", type_=_List(table.c[key].type))]
-    return [_json_rows(table, names)]
+def _keyed_document_parameters(table: sa.Table, key: str) -> list["sa.BindParameter[Any]"]:
+    return [sa.bindparam("rows", type_=sa.Text()), sa.bindparam("keys", type_=_List(table.c[key].type))]
 
 
 def _json_rows(table: sa.Table, names: Sequence[str]) -> "sa.BindParameter[Any]":
