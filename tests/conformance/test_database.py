@@ -18,6 +18,7 @@ from tests.databases import fresh_databases
 
 PATIENCE_S = 60
 OFTEN = 5
+ID = "019b0000-001d-7000-a35c-8c41f77383c1"
 
 
 async def test_what_was_written_is_there_and_what_failed_is_not(database: Database, other: Database) -> None:
@@ -141,7 +142,7 @@ async def test_what_is_there_is_updated_where_that_was_asked_for(database: Datab
     await database.write(lambda connection: rows.insert_updating(connection, things, both, ["name"], ["stock"]))
     assert await database.read(counts) == {"a": 1, "b": 2}
     changes = [{"name": "b", "stock": 5}, {"name": "nobody", "stock": 5}]
-    assert await database.write(lambda connection: rows.update(connection, things, changes, ["name"])) == 1
+    await database.write(lambda connection: rows.update(connection, things, changes, ["name"]))
     assert await database.read(counts) == {"a": 1, "b": 5}
 
 
@@ -156,9 +157,21 @@ async def test_a_change_of_many_rows_skips_those_for_which_it_does_not_hold(data
     assert await database.read(counts) == {"a": 0, "b": 3, "c": 3}
 
 
+async def test_nothing_is_added_while_something_else_is_there(database: Database) -> None:
+    wanted = [{"name": "b", "stock": 1}, {"name": "c", "stock": 1}]
+    unless = "SELECT 1 FROM kinds"
+
+    def ask(connection: sa.Connection) -> list[Any]:
+        return [row.name for row in rows.insert_new(connection, things, wanted, ["name"], unless)]
+
+    await database.write(lambda connection: rows.insert(connection, kinds, [{"id": ID}]))
+    assert await database.write(ask) == []
+    await database.write(lambda connection: connection.execute(sa.delete(kinds)))
+    assert await database.write(ask) == ["b", "c"]
+
+
 async def test_a_row_that_lacks_what_the_first_one_has_is_a_fault(database: Database) -> None:
-    id_ = "019b0000-001d-7000-a35c-8c41f77383c1"
-    lacking: list[dict[str, Any]] = [{"id": id_, "amount": Decimal(1)}, {"id": id_.replace("019b", "019c")}]
+    lacking: list[dict[str, Any]] = [{"id": ID, "amount": Decimal(1)}, {"id": ID.replace("019b", "019c")}]
     with pytest.raises((KeyError, sa.exc.StatementError), match="amount"):
         await database.write(lambda connection: rows.insert(connection, kinds, lacking))
 
@@ -167,30 +180,29 @@ async def test_no_rows_are_no_work(database: Database) -> None:
     def nothing(connection: sa.Connection) -> list[object]:
         rows.insert(connection, things, [])
         rows.insert_updating(connection, things, [], ["name"], ["stock"])
+        rows.update(connection, things, [], ["name"])
         return [
             rows.insert_new(connection, things, [], ["name"]),
-            rows.update(connection, things, [], ["name"]),
             rows.change(connection, things, [], ["name"], "stock = 0", "true"),
             connection.execute(sa.select(things).where(rows.one_of(things.c.name, []))).all(),
         ]
 
-    assert await database.write(nothing) == [[], 0, 0, []]
+    assert await database.write(nothing) == [[], 0, []]
 
 
 async def test_values_come_back_as_they_were_stored(database: Database) -> None:
-    id_ = "019b0000-001d-7000-a35c-8c41f77383c1"
     at = datetime(2026, 3, 29, 2, 30, 0, 123456, tzinfo=timezone(timedelta(hours=2)))
     document = {"name": "☃", "list": [1, None, {"deep": True}], "text": "9007199254740993"}
-    row = {"id": id_, "at": at, "amount": Decimal("9999999999.9900"), "document": document, "body": b"\x00\xff"}
+    row = {"id": ID, "at": at, "amount": Decimal("9999999999.9900"), "document": document, "body": b"\x00\xff"}
     empty: dict[str, object] = {
-        "id": id_.replace("019b", "019c"),
+        "id": ID.replace("019b", "019c"),
         "at": None,
         "amount": None,
         "document": ["a", ["list"]],
         "body": None,
     }
     await database.write(lambda connection: rows.insert(connection, kinds, [row, empty]))
-    chosen = sa.select(kinds).where(rows.one_of(kinds.c.id, [id_, empty["id"]])).order_by(kinds.c.id)
+    chosen = sa.select(kinds).where(rows.one_of(kinds.c.id, [ID, empty["id"]])).order_by(kinds.c.id)
     for _ in range(OFTEN):
         stored, nothing = await database.read(lambda c: [dict(found) for found in c.execute(chosen).mappings()])
         assert (stored, nothing) == ({**row, "at": at.astimezone(UTC)}, empty)
@@ -273,6 +285,26 @@ async def test_many_at_once_wait_for_each_other(database: Database) -> None:
     async with asyncio.timeout(PATIENCE_S):
         await asyncio.gather(*(database.write(lambda connection: change(connection, "a", 1)) for _ in range(200)))
     assert await database.read(counts) == {"a": 200}
+
+
+async def test_of_many_who_take_the_same_at_once_none_takes_what_is_gone(database: Database, other: Database) -> None:
+    await database.write(lambda connection: add_all(connection, ("a", "b", "c"), 60))
+    orders = [("a", "b", "c"), ("c", "b"), ("b", "a")]
+
+    def take(connection: sa.Connection, names: tuple[str, ...]) -> int:
+        wanted = [{"name": name, "n": 1} for name in names]
+        return rows.change(connection, things, wanted, ["name"], "stock = stock - given.n", "stock >= given.n")
+
+    async with asyncio.timeout(PATIENCE_S):
+        taken = await asyncio.gather(
+            *(
+                chosen.write(lambda connection, names=names: take(connection, names))  # type: ignore[misc]
+                for names in orders * 40
+                for chosen in (database, other)
+            )
+        )
+    assert await database.read(counts) == {"a": 0, "b": 0, "c": 0}
+    assert sum(taken) == 180
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ import asyncio
 import json
 import os
 import random
-import socket
 import sqlite3
 import sys
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ import httpx2
 
 from orderwright.services import PORTS
 from tests.shop import GOOD_CARD
+from tools.backends.server import free_port
 
 ORDERS = 500
 AT_ONCE = 60
@@ -42,7 +42,7 @@ class Victim:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.ports = {name: _free_port() for name in PORTS}
+        self.ports = {name: free_port() for name in PORTS}
         self.process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
@@ -215,9 +215,3 @@ def _judge_messages(folder: Path) -> None:
     confirmed = "SELECT order_id FROM notifications WHERE type = 'order_confirmation'"
     completed = _rows(folder, "order", "SELECT id FROM orders WHERE status = 'completed'")
     assert sorted(_rows(folder, "notification", confirmed)) == sorted(completed)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

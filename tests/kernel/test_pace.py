@@ -82,8 +82,18 @@ async def test_a_batch_that_failed_took_its_time_too(clock: Watch) -> None:
 async def test_a_listener_that_forgets_hears_only_what_comes_after() -> None:
     feed = Feed()
     with feed.listen("order") as listener:
-        feed.tell(["order"])
+        feed.tell({"order": None})
         listener.forget()
         assert not await listener.wait(0.001)
-        feed.tell(["order"])
+        feed.tell({"order": None})
         assert await listener.wait(1)
+
+
+async def test_a_listener_keeps_what_it_was_told_in_words() -> None:
+    feed = Feed()
+    with feed.listen("order") as listener:
+        feed.tell({"order": "reserved", "another": "cancelled"})
+        feed.tell({"order": None})
+        listener.forget()
+        assert await listener.wait(1)
+        assert listener.news == "reserved"

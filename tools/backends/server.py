@@ -1,11 +1,13 @@
 """One server: how it is started, how it is known to answer, how it is ended."""
 
+import fcntl
 import os
 import pwd
 import random
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -167,19 +169,32 @@ class Server:
 
 
 def free_port() -> int:
-    """A port that nobody listens on at this moment, and that no outgoing connection is given.
+    """A port that nobody listens on at this moment, that nobody else who asks here gets as long as this process lives,
+    and that no outgoing connection is given.
 
     From those that are given (32768 and up on Linux), a client that keeps trying to reach a server that is down is
     connected to itself one day, and the server that comes back finds its port taken.
     """
-    while True:
-        port = random.SystemRandom().randrange(15_000, 32_000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return port
+    with (Path(tempfile.gettempdir()) / f"orderwright-ports-{os.getuid()}").open("a+") as notes:
+        fcntl.flock(notes, fcntl.LOCK_EX)
+        notes.seek(0)
+        noted = (line.split() for line in notes)
+        taken = {int(port): int(pid) for port, pid in noted if _alive(int(pid))}
+        port = 0
+        while port in {0, *taken} or not _bindable(port):
+            port = random.SystemRandom().randrange(15_000, 32_000)
+        notes.truncate(0)
+        notes.writelines(f"{one} {pid}\n" for one, pid in (taken | {port: os.getpid()}).items())
+    return port
+
+
+def _bindable(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def listens(port: int) -> bool:

@@ -99,14 +99,13 @@ class Intake(Generic[C, R]):
         async def carry_out(batch: Sequence[tuple[C, Claim | None]]) -> Sequence[Done[R] | Answer | Exception]:
             return await units.run(lambda uow: self._transact(uow, batch))
 
-        async def store(batch: Sequence[tuple[Claim, Answer]]) -> Sequence[None]:
-            await units.database.write(lambda connection: idempotency.store(connection, batch))
-            return [None] * len(batch)
+        async def store(batch: Sequence[tuple[Claim, Answer]]) -> Sequence[Answer]:
+            return await units.database.write(lambda connection: idempotency.stored(connection, batch))
 
         self._gathered: Gathered[tuple[C, Claim | None], Done[R] | Answer] = Gathered(
             carry_out, max_batch=max_batch, pace=pace_of_requests(units.clock)
         )
-        self._answered: Gathered[tuple[Claim, Answer], None] = Gathered(
+        self._answered: Gathered[tuple[Claim, Answer], Answer] = Gathered(
             store, max_batch=max_batch, pace=pace_of_requests(units.clock)
         )
 
@@ -114,9 +113,9 @@ class Intake(Generic[C, R]):
         """Have `command` carried out. Raises its BusinessError when it was refused."""
         return await self._gathered.submit((command, claim))
 
-    async def store(self, claim: Claim, answer: Answer) -> None:
-        """Keep what every repetition of the request is answered with."""
-        await self._answered.submit((claim, answer))
+    async def store(self, claim: Claim, answer: Answer) -> Answer:
+        """Keep what every repetition of the request is answered with: this, unless it was answered before."""
+        return await self._answered.submit((claim, answer))
 
     def _transact(
         self, uow: UnitOfWork, batch: Sequence[tuple[C, Claim | None]]

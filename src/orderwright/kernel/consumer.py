@@ -164,9 +164,7 @@ class Consumer:
 
     async def _process(self, batch: Sequence[Arrival]) -> None:
         def work(uow: UnitOfWork) -> list[Received[Any]]:
-            free = self.retries.park_followers(uow, batch)
-            self.handlers.handle(uow, free)
-            return free
+            return self.retries.handle_or_park(uow, batch)
 
         known = traces([arrival.received for arrival in batch])
         free = await patiently(self._units, self._service, lambda: self._units.run(work, traces=known))

@@ -55,11 +55,14 @@ class Handlers:
         """What the keys of a topic are the ids of; topics that share it speak about the same things."""
         return self._about[topic]
 
-    def handle(self, uow: UnitOfWork, batch: Sequence[Received[Any]]) -> int:
-        """Handle those of `batch` that were not handled before; answers how many."""
+    def handle(self, uow: UnitOfWork, batch: Sequence[Received[Any]], unless: str = "") -> int:
+        """Handle those of `batch` that were not handled before; answers how many.
+
+        None while the query `unless` finds anything.
+        """
         if not batch:
             return 0
-        accepted = inbox.accept(uow.connection, [received.message for received in batch], uow.now)
+        accepted = inbox.accept(uow.connection, [received.message for received in batch], uow.now, unless)
         fresh = {id(message) for message in accepted}
         to_do = [received for received in batch if id(received.message) in fresh]
         # Topics that share a handler are handed to it together: what it loads and writes, it then does once.

@@ -15,7 +15,7 @@ import msgspec
 import sqlalchemy as sa
 
 from orderwright.kernel.errors import BusinessError, Conflict, Invalid
-from orderwright.kernel.rows import insert_new, update
+from orderwright.kernel.rows import among, insert_new, update
 from orderwright.kernel.tables import idempotency_keys
 from orderwright.kernel.unit import UnitOfWork
 
@@ -99,11 +99,17 @@ def withdraw(uow: UnitOfWork, claim: Claim) -> None:
 
 
 def store(connection: sa.Connection, answers: Sequence[tuple[Claim, Answer]]) -> None:
-    """The answers that every repetition gets from now on."""
-    _note(
-        connection,
-        [({"status": a.status, "media_type": a.media_type, "body": a.body}, claim) for claim, a in answers],
-    )
+    """The answers that every repetition gets from now on, where there is none yet."""
+    notes = [({"status": a.status, "media_type": a.media_type, "body": a.body}, claim) for claim, a in answers]
+    _note(connection, notes, only=f"{idempotency_keys.name}.status IS NULL")
+
+
+def stored(connection: sa.Connection, answers: Sequence[tuple[Claim, Answer]]) -> list[Answer]:
+    """Store these answers; what each claim is answered with from now on, which is what was stored first."""
+    store(connection, answers)
+    wanted = {"callers": [claim.caller for claim, _ in answers], "keys": [claim.key for claim, _ in answers]}
+    found = {(row.caller, row.key): _answer(row) for row in connection.execute(_STORED, wanted)}
+    return [found.get((claim.caller, claim.key), answer) for claim, answer in answers]
 
 
 def release(connection: sa.Connection, now: datetime) -> None:
@@ -129,6 +135,11 @@ _KNOWN = (
 )
 
 
+_STORED = sa.select(idempotency_keys).where(
+    among(idempotency_keys.c.caller, "callers"), among(idempotency_keys.c.key, "keys")
+)
+
+
 def _verdict_on_known(uow: UnitOfWork, wanted: Claim) -> Verdict:
     row = uow.connection.execute(_KNOWN, {"caller": wanted.caller, "key": wanted.key}).one()
     if row.fingerprint != wanted.fingerprint:
@@ -137,7 +148,7 @@ def _verdict_on_known(uow: UnitOfWork, wanted: Claim) -> Verdict:
             problem="idempotency-key-reused",
         )
     if row.status is not None:
-        return Answer(row.status, row.body, row.media_type)
+        return _answer(row)
     if row.lease_until > uow.now:
         return Conflict(
             "The first request with this Idempotency-Key is still running; try again shortly",
@@ -148,12 +159,17 @@ def _verdict_on_known(uow: UnitOfWork, wanted: Claim) -> Verdict:
     return Resume(row.result)
 
 
-def _note(connection: sa.Connection, notes: Sequence[tuple[dict[str, Any], Claim]]) -> None:
+def _answer(row: Any) -> Answer:
+    return Answer(row.status, row.body, row.media_type)
+
+
+def _note(connection: sa.Connection, notes: Sequence[tuple[dict[str, Any], Claim]], only: str = "true") -> None:
     update(
         connection,
         idempotency_keys,
         [{"caller": claim.caller, "key": claim.key, **note} for note, claim in notes],
         ["caller", "key"],
+        only,
     )
 
 

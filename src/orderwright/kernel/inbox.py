@@ -17,11 +17,14 @@ from orderwright.kernel.tables import inbox
 KEEP_FOR = timedelta(days=30)
 
 
-def accept(connection: sa.Connection, messages: Sequence[Message], now: datetime) -> list[Message]:
-    """Those of `messages` that were not handled before, in their order; they count as handled from now on."""
+def accept(connection: sa.Connection, messages: Sequence[Message], now: datetime, unless: str = "") -> list[Message]:
+    """Those of `messages` that were not handled before, in their order; they count as handled from now on.
+
+    None of them while the query `unless` finds anything.
+    """
     unique = {(message.id, message.source): message for message in reversed(messages)}
     unseen = [{"message_id": id_, "source": source, "received_at": now} for id_, source in unique]
-    new = rows.insert_new(connection, inbox, unseen, ("message_id", "source"))
+    new = rows.insert_new(connection, inbox, unseen, ("message_id", "source"), unless)
     fresh = {(row.message_id, row.source) for row in new}
     return [
         message

@@ -68,7 +68,7 @@ def release(connection: sa.Connection, now: datetime, ids: Sequence[str]) -> Non
 def delete(connection: sa.Connection, ids: Sequence[str]) -> None:
     """Forget rows that the broker has."""
     if ids:
-        connection.execute(_DELETE, {"ids": list(ids)})
+        rows.later(connection, outbox, _DELETE, {"ids": list(ids)})
 
 
 def waiting(connection: sa.Connection) -> tuple[int, datetime | None]:

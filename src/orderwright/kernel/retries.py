@@ -79,10 +79,16 @@ class Retries:
         if state == RETRYING:
             self.kept_one()
 
-    def park_followers(self, uow: UnitOfWork, batch: Sequence[Arrival]) -> list[Received[Any]]:
-        """Park what stands behind a kept message of its key; answers the rest, which may be handled."""
-        if not lines.any_held(uow.connection):
+    def handle_or_park(self, uow: UnitOfWork, batch: Sequence[Arrival]) -> list[Received[Any]]:
+        """Park what stands behind a kept message of its key, and handle the rest, which is answered."""
+        # Nearly always nobody is held up, and the inbox finds that out with the same statement.
+        if self._handlers.handle(uow, [arrival.received for arrival in batch], lines.ANY_HELD):
             return [arrival.received for arrival in batch]
+        free = self._park_followers(uow, batch)
+        self._handlers.handle(uow, free)
+        return free
+
+    def _park_followers(self, uow: UnitOfWork, batch: Sequence[Arrival]) -> list[Received[Any]]:
         held = lines.lock(uow.connection, {self._line(arrival.received) for arrival in batch})
         behind = [arrival for arrival in batch if self._line(arrival.received) in held]
         known = inbox.known(uow.connection, [arrival.received.message for arrival in behind]) if behind else set()

@@ -19,6 +19,8 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.visitors import InternalTraversal
 
+from orderwright.kernel.databases.gathering import GatheringConnection
+
 Rows = Sequence[Mapping[str, Any]]
 _POSTGRES: Final = postgresql.dialect()  # type: ignore[no-untyped-call]
 
@@ -44,28 +46,37 @@ def insert_updating(
         _insert_all(connection, table, rows, f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {updates}")
 
 
-def insert_new(connection: sa.Connection, table: sa.Table, rows: Rows, answers: Sequence[str]) -> list["sa.Row[Any]"]:
-    """Add those of `rows` that are not there yet; the columns `answers` of each one that was added."""
+def insert_new(
+    connection: sa.Connection, table: sa.Table, rows: Rows, answers: Sequence[str], unless: str = ""
+) -> list["sa.Row[Any]"]:
+    """Add those of `rows` that are not there yet; the columns `answers` of each one that was added.
+
+    Nothing is added while the query `unless`, which no row has to do with, finds anything.
+    """
     if not rows:
         return []
     names = tuple(rows[0])
     if connection.dialect.name == "postgresql":
-        statement = _insert_document(table, names, "ON CONFLICT DO NOTHING", tuple(answers))
+        statement = _insert_document(table, names, "ON CONFLICT DO NOTHING", tuple(answers), unless)
         return list(connection.execute(statement, {"rows": _document(rows)}))
     if any(isinstance(table.c[name].type, sa.LargeBinary) for name in names):
+        if unless:
+            raise ValueError(f"{table.name} has bytes, which are added row by row, and so not all or none of them")
         one = _insert_values(table, names, "ON CONFLICT DO NOTHING", tuple(answers))
         return [added for row in rows for added in connection.execute(one, _prefixed(row))]
     values = [[row[name] for name in names] for row in rows]
-    return list(connection.execute(_insert_json(table, names, tuple(answers)), {"rows": values}))
+    return list(connection.execute(_insert_json(table, names, tuple(answers), unless), {"rows": values}))
 
 
-def update(connection: sa.Connection, table: sa.Table, rows: Rows, key: Sequence[str]) -> int:
-    """Set each row that `key` names to what is given for it; answers how many there were."""
+def update(connection: sa.Connection, table: sa.Table, rows: Rows, key: Sequence[str], only: str = "true") -> None:
+    """Set each row that `key` names to what is given for it: those that are there, and for which `only` (SQL) holds."""
     if not rows:
-        return 0
-    postgres = connection.dialect.name == "postgresql"
-    arguments = _keyed_document(rows, key[0]) if postgres else [_prefixed(row) for row in rows]
-    return connection.execute(_update(connection.dialect.name, table, tuple(rows[0]), tuple(key)), arguments).rowcount
+        return
+    statement = _update(connection.dialect.name, table, tuple(rows[0]), tuple(key), only)
+    if connection.dialect.name == "postgresql":
+        later(connection, table, statement, _keyed_document(rows, key[0]))
+    else:
+        connection.execute(statement, [_prefixed(row) for row in rows])
 
 
 def change(connection: sa.Connection, table: sa.Table, rows: Rows, key: Sequence[str], sets: str, where: str) -> int:
@@ -76,16 +87,24 @@ def change(connection: sa.Connection, table: sa.Table, rows: Rows, key: Sequence
     """
     if not rows:
         return 0
-    names = tuple(rows[0])
-    if connection.dialect.name != "postgresql":
-        values = [[row[name] for name in names] for row in rows]
-        arguments: dict[str, Any] = {"rows": values}
-    else:
+    names, dialect = tuple(rows[0]), connection.dialect.name
+    if dialect == "postgresql":
         arguments = _keyed_document(rows, key[0])
-        connection.execute(_lock(table, names, tuple(key)), arguments)
-    return connection.execute(
-        _change(connection.dialect.name, table, names, tuple(key), sets, where), arguments
-    ).rowcount
+    else:
+        arguments = {"rows": [[row[name] for name in names] for row in rows]}
+    return connection.execute(_change_in_order(dialect, table, names, tuple(key), sets, where), arguments).rowcount
+
+
+def later(connection: sa.Connection, table: sa.Table, statement: Any, values: Mapping[str, Any]) -> None:
+    """Carry out `statement`, which changes rows of `table`, reads no other one, and whose answer nobody needs.
+
+    On PostgreSQL it may travel with others like it, before the next thing that is asked or at the end of the
+    transaction: an error of its own comes then.
+    """
+    if isinstance(connection, GatheringConnection):
+        connection.later(table, statement, values)
+    else:
+        connection.execute(statement, values)
 
 
 def one_of(column: "sa.ColumnElement[Any]", values: Iterable[Any]) -> "sa.ColumnElement[bool]":
@@ -113,7 +132,7 @@ def due(query: "sa.Select[Any]", at: "sa.ColumnElement[Any]") -> "sa.Select[Any]
 def _insert_all(connection: sa.Connection, table: sa.Table, rows: Rows, conflict: str) -> None:
     names = tuple(rows[0])
     if connection.dialect.name == "postgresql":
-        connection.execute(_insert_document(table, names, conflict, ()), {"rows": _document(rows)})
+        later(connection, table, _insert_document(table, names, conflict, ()), {"rows": _document(rows)})
     else:
         connection.execute(_insert_values(table, names, conflict, ()), [_prefixed(row) for row in rows])
 
@@ -221,18 +240,20 @@ def _insert_values(table: sa.Table, names: tuple[str, ...], conflict: str, answe
 
 
 @cache
-def _insert_document(table: sa.Table, names: tuple[str, ...], conflict: str, answers: tuple[str, ...]) -> Any:
+def _insert_document(
+    table: sa.Table, names: tuple[str, ...], conflict: str, answers: tuple[str, ...], unless: str = ""
+) -> Any:
     values = ", ".join(_given_value(table, name) for name in names)
-    source = f"SELECT {values} FROM {_given_document(table, names)}"
+    source = f"SELECT {values} FROM {_given_document(table, names)} {_where_not(unless)}"
     text = sa.text(f"INSERT INTO {table.name} ({', '.join(names)}) {source} {conflict} {_returning(answers)}")
     return _answering(text.bindparams(sa.bindparam("rows", type_=sa.Text())), table, answers)
 
 
 @cache
-def _insert_json(table: sa.Table, names: tuple[str, ...], answers: tuple[str, ...]) -> Any:
+def _insert_json(table: sa.Table, names: tuple[str, ...], answers: tuple[str, ...], unless: str) -> Any:
     # Without WHERE the parser takes ON CONFLICT for the beginning of a join (https://sqlite.org/lang_upsert.html).
     text = sa.text(
-        f"INSERT INTO {table.name} ({', '.join(names)}) SELECT * FROM {_given_json(names)} WHERE true "
+        f"INSERT INTO {table.name} ({', '.join(names)}) SELECT * FROM {_given_json(names)} {_where_not(unless)} "
         f"ON CONFLICT DO NOTHING RETURNING {', '.join(answers)}"
     )
     return _answering(text.bindparams(_json_rows(table, names)), table, answers)
@@ -240,7 +261,14 @@ def _insert_json(table: sa.Table, names: tuple[str, ...], answers: tuple[str, ..
 
 @cache
 def _change(
-    dialect: str, table: sa.Table, names: tuple[str, ...], key: tuple[str, ...], sets: str, where: str
+    dialect: str,
+    table: sa.Table,
+    names: tuple[str, ...],
+    key: tuple[str, ...],
+    sets: str,
+    where: str,
+    *,
+    first: str = "",
 ) -> "sa.TextClause":
     these = " AND ".join(f"{table.name}.{name} = given.{name}" for name in key)
     if dialect == "postgresql":
@@ -248,28 +276,35 @@ def _change(
         parameters = _keyed_document_parameters(table, key[0])
     else:
         given, parameters = _given_json(names), [_json_rows(table, names)]
-    text = sa.text(f"UPDATE {table.name} SET {sets} FROM {given} WHERE {these} AND ({where})")
+    text = sa.text(f"{first} UPDATE {table.name} SET {sets} FROM {given} WHERE {these} AND ({where})")
     return text.bindparams(*parameters)
 
 
 @cache
-def _lock(table: sa.Table, names: tuple[str, ...], key: tuple[str, ...]) -> "sa.TextClause":
+def _change_in_order(
+    dialect: str, table: sa.Table, names: tuple[str, ...], key: tuple[str, ...], sets: str, where: str
+) -> "sa.TextClause":
+    if dialect != "postgresql":
+        return _change(dialect, table, names, key, sets, where)
     columns = ", ".join(f"{table.name}.{name}" for name in key)
     source = f"{table.name} JOIN {_given_document(table, names)} USING ({', '.join(key)})"
-    text = sa.text(
-        f"SELECT 1 FROM {source} WHERE {_has_key(table, key[0])} ORDER BY {columns} FOR UPDATE OF {table.name}"
-    )
-    return text.bindparams(*_keyed_document_parameters(table, key[0]))
+    locking = f"SELECT 1 FROM {source} WHERE {_has_key(table, key[0])} ORDER BY {columns} FOR UPDATE OF {table.name}"
+    # Counting them has all of them locked before the first one is changed; what others changed while this waited for
+    # a lock is read again then, and `where` asked of that.
+    all_locked = "(SELECT count(*) FROM locked) >= 0"
+    first = f"WITH locked AS MATERIALIZED ({locking})"
+    return _change(dialect, table, names, key, sets, f"({where}) AND {all_locked}", first=first)
 
 
 @cache
-def _update(dialect: str, table: sa.Table, names: tuple[str, ...], key: tuple[str, ...]) -> "sa.TextClause":
+def _update(dialect: str, table: sa.Table, names: tuple[str, ...], key: tuple[str, ...], only: str) -> "sa.TextClause":
     changes = [name for name in names if name not in key]
     if dialect == "postgresql":
         sets = ", ".join(f"{name} = {_given_value(table, name)}" for name in changes)
-        return _change(dialect, table, names, key, sets, "true")
+        return _change(dialect, table, names, key, sets, only)
     sets = ", ".join(f"{name} = :a_{name}" for name in changes)
-    text = sa.text(f"UPDATE {table.name} SET {sets} WHERE {' AND '.join(f'{name} = :a_{name}' for name in key)}")
+    these = " AND ".join(f"{name} = :a_{name}" for name in key)
+    text = sa.text(f"UPDATE {table.name} SET {sets} WHERE {these} AND ({only})")
     return text.bindparams(*(sa.bindparam(f"a_{name}", type_=table.c[name].type) for name in names))
 
 
@@ -314,6 +349,10 @@ def _json_rows(table: sa.Table, names: Sequence[str]) -> "sa.BindParameter[Any]"
 
 def _returning(answers: Sequence[str]) -> str:
     return f"RETURNING {', '.join(answers)}" if answers else ""
+
+
+def _where_not(unless: str) -> str:
+    return f"WHERE NOT EXISTS ({unless})" if unless else "WHERE true"
 
 
 def _answering(text: "sa.TextClause", table: sa.Table, answers: Sequence[str]) -> Any:

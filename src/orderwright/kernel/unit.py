@@ -39,7 +39,7 @@ class UnitOfWork:
         self.traces = dict(traces or {})
         """The W3C trace context that belongs to each key; an event continues the trace of its key."""
         self.said: list[Message] = []
-        self.keys_told: set[str] = set()
+        self.told: dict[str, object] = {}
         self.jobs_woken: set[str] = set()
         self._source = source
 
@@ -51,9 +51,9 @@ class UnitOfWork:
             )
             self.said.append(message)
 
-    def tell(self, key: str) -> None:
-        """Wake whoever waits for `key` once this has committed."""
-        self.keys_told.add(key)
+    def tell(self, key: str, news: object = None) -> None:
+        """Wake whoever waits for `key` once this has committed, and let them know `news` of it."""
+        self.told[key] = self.told.get(key) if news is None else news
 
     def wake(self, job_name: str) -> None:
         """Run that job once this has committed, instead of at its next turn."""
@@ -76,7 +76,7 @@ class Units:
         self.feed = feed
         self.sends_at_once: Callable[[], bool] = lambda: True
         """Whether what is said now will be handed to the broker by this process."""
-        self.after_commit: list[AfterCommit] = [lambda uow: feed.tell(uow.keys_told)]
+        self.after_commit: list[AfterCommit] = [lambda uow: feed.tell(uow.told)]
         self._source = f"/orderwright/{service}"
         self._running: set[asyncio.Task[None]] = set()
 

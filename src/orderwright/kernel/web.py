@@ -175,7 +175,7 @@ async def finish(
         return respond(outcome, replayed=True)
     answer = await answer_for(outcome.result)
     if claim is not None:
-        await intake.store(claim, answer)
+        answer = await intake.store(claim, answer)
     return respond(answer)
 
 

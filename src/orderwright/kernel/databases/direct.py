@@ -34,6 +34,8 @@ class Prepared:
         self.sql = str(compiled)
         processors = cast("Mapping[str, Any]", compiled._bind_processors)
         self._names = [(name, processors.get(name)) for name in compiled.positiontup or ()]
+        self.values = len(self._names)
+        """How many values it takes."""
         self._fixed = {
             name: parameter.effective_value for parameter, name in compiled.bind_names.items() if not parameter.required
         }
@@ -104,18 +106,23 @@ class DirectConnection(sa.Connection):
         prepared = self._statements.prepared(statement, rows, self.dialect, many=many)
         if prepared is None:
             return super().execute(statement, parameters)
-        filled = [prepared.filled_in(values) for values in rows]
+        if many:
+            return self.carry_out(prepared.sql, [prepared.filled_in(values) for values in rows], prepared)
+        return self.carry_out(prepared.sql, prepared.filled_in(rows[0]), prepared)
+
+    def carry_out(self, sql: str, filled: "tuple[Any, ...] | list[tuple[Any, ...]]", prepared: Prepared | None) -> Any:
+        """Hand `sql` to the driver, a list of values one by one; what it found, as `prepared` reads it."""
         cursor = self.connection.cursor()
         try:
-            if many:
-                cursor.executemany(prepared.sql, filled)
+            if isinstance(filled, list):
+                cursor.executemany(sql, filled)
             else:
-                cursor.execute(prepared.sql, filled[0])
-            return prepared.found(cursor)
+                cursor.execute(sql, filled)
+            return prepared.found(cursor) if prepared is not None else None
         except BaseException as error:
             # With its text SQLAlchemy takes any error for the statement's fault; a timeout, for one, is not.
-            sql = prepared.sql if isinstance(error, self.dialect.loaded_dbapi.Error) else None
-            self._handle_dbapi_exception(error, sql, filled if many else filled[0], cursor, None)
+            told = sql if isinstance(error, self.dialect.loaded_dbapi.Error) else None
+            self._handle_dbapi_exception(error, told, filled, cursor, None)
         finally:
             cursor.close()
 

@@ -15,7 +15,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.util import greenlet_spawn
 
-from orderwright.kernel.databases.direct import DirectConnection, Statements
+from orderwright.kernel.databases.direct import Statements
+from orderwright.kernel.databases.gathering import GatheringConnection
 from orderwright.kernel.errors import ConfigurationError, DatabaseMissing, DatabaseUnavailable
 
 T = TypeVar("T")
@@ -116,13 +117,15 @@ class PostgresDatabase:
 
     def _carry_out(self, engine: sa.Engine, work: Callable[[sa.Connection], T]) -> T:
         try:
-            connection = DirectConnection(engine, self._statements)
+            connection = GatheringConnection(engine, self._statements)
         except Exception as error:
             if _sqlstate(error) == INTERNAL:
                 raise DatabaseUnavailable(f"PostgreSQL takes no connection: {_told(error)}") from error
             raise
         with connection, connection.begin():
-            return work(connection)
+            result = work(connection)
+            connection.catch_up(at_the_end=True)
+            return result
 
     async def _create_from(self, maintenance: str) -> None:
         database = self.url.database or ""

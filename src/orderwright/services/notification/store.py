@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from orderwright.kernel.rows import among, due, insert_ignoring, insert_updating, update
+from orderwright.kernel.rows import among, due, insert_ignoring, insert_updating, later, update
 from orderwright.services.notification.domain import Channel, Notification, NotificationStatus, Template
 from orderwright.services.notification.tables import notifications, orders, templates
 
@@ -48,7 +48,7 @@ def claim_due(connection: sa.Connection, now: datetime, *, limit: int, lease: ti
     """Queued notifications whose turn it is; nobody else takes them meanwhile."""
     claimed = [_notification(row) for row in connection.execute(_DUE, {"now": now, "most": limit})]
     if claimed:
-        connection.execute(_CLAIM, {"ids": [one.id for one in claimed], "until": now + lease})
+        later(connection, notifications, _CLAIM, {"ids": [one.id for one in claimed], "until": now + lease})
     return claimed
 
 

@@ -59,8 +59,8 @@ class Book:
     def __init__(self, uow: UnitOfWork, order_ids: Iterable[str] = ()) -> None:
         ids = sorted(set(order_ids))
         self.uow = uow
-        self.orders = store.lock(uow.connection, ids)
-        self.sagas = store.load_sagas(uow.connection, list(self.orders)) if self.orders else {}
+        self.orders, sagas = store.lock_with_sagas(uow.connection, ids)
+        self.sagas = dict(sagas)
         self._facts: list[tuple[str, str, int, Fact, datetime]] = []
         self._new: set[str] = set()
         self._changed: set[str] = set()

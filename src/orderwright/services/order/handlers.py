@@ -18,12 +18,15 @@ from orderwright.kernel.messages import Event, Received
 from orderwright.kernel.unit import UnitOfWork
 from orderwright.services.order import actions, store
 from orderwright.services.order.actions import NewOrder
-from orderwright.services.order.domain import Fact, FactType
+from orderwright.services.order.domain import Fact, FactType, Order
 from orderwright.services.order.sagas import Heard, OrderSaga
 from orderwright.services.order.settings import OrderSettings
 
+Listening = Callable[[UnitOfWork, Sequence[Order]], None]
+"""Is shown how orders stand, in the transaction that made them so."""
 
-def handlers(saga: OrderSaga, settings: OrderSettings) -> dict[type[Event], Handler]:
+
+def handlers(saga: OrderSaga, settings: OrderSettings, listening: Listening) -> dict[type[Event], Handler]:
     """Everything that the order service consumes, and what it does with it."""
 
     def on_cart_checked_out(events: Sequence[Received[CartCheckedOut]], uow: UnitOfWork) -> None:
@@ -35,7 +38,7 @@ def handlers(saga: OrderSaga, settings: OrderSettings) -> dict[type[Event], Hand
         actions.learn_prices(uow, said, saga.currency)
 
     def on_facts(events: Sequence[Received[Any]], uow: UnitOfWork) -> None:
-        saga.hear(uow, [_FACTS[type(received.event)](received.event) for received in events])
+        listening(uow, saga.hear(uow, [_FACTS[type(received.event)](received.event) for received in events]))
 
     return {
         # One handler for them all, so that a batch loads and writes each of its orders once.

@@ -10,6 +10,7 @@ from orderwright.kernel.jobs import Job
 from orderwright.kernel.manifest import Kit, Service
 from orderwright.services.order import store
 from orderwright.services.order.api import router
+from orderwright.services.order.api.awaited import AwaitedAnswers
 from orderwright.services.order.api.changing import decide_cancellation
 from orderwright.services.order.api.desk import OrderDesk, PaymentWish, load_orders
 from orderwright.services.order.domain import Order
@@ -30,7 +31,7 @@ def assemble(kit: Kit) -> Service:
     asked_for: Gathered[str, Order | None] = Gathered(
         lambda order_ids: load_orders(kit, order_ids), pace=pace_of_requests(kit.clock)
     )
-    desk = OrderDesk(kit, settings, saga, Intake(kit.units, saga.place), wishes, asked_for)
+    desk = OrderDesk(kit, settings, saga, Intake(kit.units, saga.place), AwaitedAnswers(), wishes, asked_for)
 
     async def drive_sagas() -> bool:
         return await kit.units.run(saga.drive) > 0
@@ -51,7 +52,7 @@ def assemble(kit: Kit) -> Service:
         migrations=Path(__file__).parent / "migrations",
         router=router(),
         desk=desk,
-        consumes=handlers(saga, settings),
+        consumes=handlers(saga, settings, desk.awaited.settle),
         emits=orders.EVENTS,
         jobs=(
             Job("drive-sagas", drive_sagas, settings.drive_every_s),

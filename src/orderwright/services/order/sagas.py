@@ -123,8 +123,11 @@ class OrderSaga:
         book.move(placed.id, SagaState(SagaStatus.COMPENSATED, (), CancelReason.UNKNOWN_PRODUCT), None)
         book.save()
 
-    def hear(self, uow: UnitOfWork, heard: Sequence[Heard]) -> None:
-        """Move the orders that these messages speak of. What speaks of an order that is not ours is dropped."""
+    def hear(self, uow: UnitOfWork, heard: Sequence[Heard]) -> list[Order]:
+        """Move the orders that these messages speak of; answers how they stand now.
+
+        What speaks of an order that is not ours is dropped.
+        """
         book = Book(uow, (item.order_id for item in heard))
         for item in heard:
             if item.order_id not in book.orders:
@@ -132,6 +135,7 @@ class OrderSaga:
                 continue
             self._settle(book, item)
         book.save()
+        return list(book.orders.values())
 
     def cancel(self, uow: UnitOfWork, order_id: str, reason: CancelReason, detail: str | None) -> Order:
         """Cancel an order, or note the wish where shipping has to agree first (`cancel_requested`).

@@ -12,6 +12,9 @@ from orderwright.kernel.saga import SagaState, SagaStatus, StepState, StepStatus
 from orderwright.services.order.domain import Fact, FactType, FulfillmentStatus, Line, Order
 from orderwright.services.order.tables import order_events, order_items, order_sagas, orders, products
 
+Sagas = Mapping[str, tuple[SagaState, datetime | None]]
+"""(state, due) by the order's id."""
+
 PROJECTED = (
     "status",
     "payment_status",
@@ -40,6 +43,19 @@ _SEEN = (
     .where(among(orders.c.id, "ids"))
     .order_by(orders.c.id, order_items.c.id)
 )
+_LINES_AND_SAGAS = (
+    sa.select(
+        orders.c.id.label("of"),
+        order_sagas,
+        order_items.c.product_id,
+        order_items.c.quantity,
+        order_items.c.unit_price,
+    )
+    .outerjoin(order_sagas, order_sagas.c.order_id == orders.c.id)
+    .outerjoin(order_items, order_items.c.order_id == orders.c.id)
+    .where(among(orders.c.id, "ids"))
+    .order_by(order_items.c.id)
+)
 _LINES = sa.select(order_items).where(among(order_items.c.order_id, "ids")).order_by(order_items.c.id)
 _SAGAS = sa.select(order_sagas).where(among(order_sagas.c.order_id, "ids"))
 _DUE = due(sa.select(order_sagas.c.order_id), order_sagas.c.due_at)
@@ -54,15 +70,25 @@ def lock(connection: sa.Connection, order_ids: Sequence[str]) -> dict[str, Order
     return _with_lines(connection, connection.execute(_LOCKED, {"ids": list(order_ids)}).all())
 
 
+def lock_with_sagas(connection: sa.Connection, order_ids: Sequence[str]) -> tuple[dict[str, Order], Sagas]:
+    """The orders of these ids that exist and their sagas; nobody else moves them until this transaction ends."""
+    if not order_ids:
+        return {}, {}
+    # Two statements, for the same reason; whoever moves a saga has locked its order.
+    locked = connection.execute(_LOCKED, {"ids": list(order_ids)}).all()
+    rest: dict[str, list[Any]] = {}
+    for row in connection.execute(_LINES_AND_SAGAS, {"ids": [row.id for row in locked]}) if locked else ():
+        rest.setdefault(row.of, []).append(row)
+    sagas = {order_id: (_saga(rows[0]), rows[0].due_at) for order_id, rows in rest.items() if rows[0].order_id}
+    return {row.id: _order(row, _lines(rest[row.id])) for row in locked}, sagas
+
+
 def see(connection: sa.Connection, order_ids: Sequence[str]) -> dict[str, Order]:
     """The orders of these ids that exist, with their lines, as of one moment: it is one statement."""
     rows: dict[str, list[Any]] = {}
     for row in connection.execute(_SEEN, {"ids": list(order_ids)}) if order_ids else ():
         rows.setdefault(row.id, []).append(row)
-    return {
-        order_id: _order(of_order[0], tuple(_line(row) for row in of_order if row.product_id is not None))
-        for order_id, of_order in rows.items()
-    }
+    return {order_id: _order(of_order[0], _lines(of_order)) for order_id, of_order in rows.items()}
 
 
 def insert_orders(connection: sa.Connection, new: Sequence[Order], item_ids: Iterable[str]) -> None:
@@ -144,15 +170,13 @@ def known_references(connection: sa.Connection, references: Sequence[tuple[str, 
     return {(row.placed_by, row.client_reference): row.id for row in connection.execute(query)}
 
 
-def load_sagas(connection: sa.Connection, order_ids: Sequence[str]) -> dict[str, tuple[SagaState, datetime | None]]:
+def load_sagas(connection: sa.Connection, order_ids: Sequence[str]) -> Sagas:
     """(state, due) of these orders' sagas."""
     found = connection.execute(_SAGAS, {"ids": list(order_ids)})
     return {row.order_id: (_saga(row), row.due_at) for row in found}
 
 
-def save_sagas(
-    connection: sa.Connection, states: Mapping[str, tuple[SagaState, datetime | None]], now: datetime
-) -> None:
+def save_sagas(connection: sa.Connection, states: Sagas, now: datetime) -> None:
     """Write these sagas as they stand now."""
     rows = [
         {
@@ -289,6 +313,10 @@ def _order(row: Any, lines: tuple[Line, ...]) -> Order:
         carrier=row.carrier,
         tracking_number=row.tracking_number,
     )
+
+
+def _lines(joined: Sequence[Any]) -> tuple[Line, ...]:
+    return tuple(_line(row) for row in joined if row.product_id is not None)
 
 
 def _line(row: Any) -> Line:

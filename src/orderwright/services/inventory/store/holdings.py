@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from orderwright.kernel.rows import among, due, one_of
+from orderwright.kernel.rows import among, due, later, one_of
 from orderwright.kernel.rows import insert as insert_rows
 from orderwright.services.inventory.domain import Reservation, ReservationKind, ReservationStatus, Take
 from orderwright.services.inventory.tables import reservation_lines, reservations
@@ -108,7 +108,8 @@ def set_status(
 ) -> None:
     """These reservations, which the caller holds locked, have that status now."""
     if ids:
-        connection.execute(_SET_STATUS, {"ids": list(ids), "new": status.value, "now": now, "why": reason})
+        values = {"ids": list(ids), "new": status.value, "now": now, "why": reason}
+        later(connection, reservations, _SET_STATUS, values)
 
 
 def set_expiry(connection: sa.Connection, reservation_id: str, expires_at: datetime | None, now: datetime) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from orderwright.kernel.rows import among, change
+from orderwright.kernel.rows import among, change, later
 from orderwright.services.inventory.domain import StockMoved, Take
 from orderwright.services.inventory.tables import products, stock
 
@@ -65,4 +65,4 @@ def mark_dirty(connection: sa.Connection, product_ids: Iterable[str]) -> None:
 
     Also of those that are marked: whoever is telling them just now may have read the level before this change.
     """
-    connection.execute(_MARK_DIRTY, {"ids": sorted(product_ids)})
+    later(connection, products, _MARK_DIRTY, {"ids": sorted(product_ids)})

@@ -13,6 +13,7 @@ from orderwright.kernel.ids import is_uuid
 from orderwright.kernel.manifest import Kit
 from orderwright.services.order import store
 from orderwright.services.order.actions import NewOrder
+from orderwright.services.order.api.awaited import AwaitedAnswers
 from orderwright.services.order.domain import Order
 from orderwright.services.order.sagas import OrderSaga
 from orderwright.services.order.settings import OrderSettings
@@ -35,6 +36,7 @@ class OrderDesk:
     settings: OrderSettings
     saga: OrderSaga
     intake: Intake[NewOrder, str]
+    awaited: AwaitedAnswers
     wishes: Gathered[PaymentWish, None]
     orders: Gathered[str, Order | None]
 

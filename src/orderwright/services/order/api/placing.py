@@ -13,14 +13,16 @@ from orderwright.kernel import money
 from orderwright.kernel.auth import AnyCaller, Caller
 from orderwright.kernel.batching import Done
 from orderwright.kernel.context import current_traceparent
-from orderwright.kernel.errors import BusinessError, Forbidden, Invalid, Refused
+from orderwright.kernel.errors import Forbidden, Invalid, Refused
+from orderwright.kernel.feed import Listener
 from orderwright.kernel.idempotency import Answer, Claim
-from orderwright.kernel.web import ExactRoute, IdempotencyKey, claim_for, finish, json_answer, problem_answer
+from orderwright.kernel.web import ExactRoute, IdempotencyKey, claim_for, finish, respond
 from orderwright.services.order import actions
 from orderwright.services.order.actions import NewOrder
+from orderwright.services.order.api.awaited import answer_of
 from orderwright.services.order.api.desk import Desk, OrderDesk, PaymentWish
-from orderwright.services.order.api.schemas import OrderBody, OrderView, lines_wanted, order_view
-from orderwright.services.order.domain import CancelReason, Order, OrderStatus
+from orderwright.services.order.api.schemas import OrderBody, OrderView, lines_wanted
+from orderwright.services.order.domain import OrderStatus
 
 router = APIRouter(route_class=ExactRoute, tags=["orders"])
 
@@ -50,20 +52,29 @@ async def place_order(
         await desk.wishes.submit(PaymentWish(order.id, order.customer_id, body.payment_method))
     wait_s = 0.0 if prefer is not None and "respond-async" in prefer.lower() else desk.settings.answer_wait_s
     with desk.kit.feed.listen(order.id) as listener:
-        outcome = await _submit(desk, order, claim)
-        # That it was placed is no news.
-        listener.forget()
+        with desk.awaited.open(order.id, claim):
+            outcome = await _submit(desk, order, claim)
+            # That it was placed is no news.
+            listener.forget()
+            if isinstance(outcome, Done) and order.lines:
+                await _decided(desk, outcome.result, listener, wait_s)
+        if isinstance(listener.news, Answer):
+            # It is stored already.
+            return respond(listener.news)
 
-        async def answer_for(order_id: str) -> Answer:
-            deadline_s = desk.kit.clock.monotonic_s() + wait_s
-            while order.lines and (left_s := deadline_s - desk.kit.clock.monotonic_s()) > 0:
-                await listener.wait(min(left_s, POLL_S))
-                placed = await desk.order(order_id)
-                if placed.status is not OrderStatus.PENDING:
-                    return _answer(placed)
-            return _answer(await desk.order(order_id))
+    async def answer_for(order_id: str) -> Answer:
+        return answer_of(await desk.order(order_id))
 
-        return await finish(desk.intake, claim, outcome, answer_for)
+    return await finish(desk.intake, claim, outcome, answer_for)
+
+
+async def _decided(desk: OrderDesk, order_id: str, listener: Listener, wait_s: float) -> None:
+    """Wait until the order is not pending any more, or the time is over."""
+    deadline_s = desk.kit.clock.monotonic_s() + wait_s
+    while (left_s := deadline_s - desk.kit.clock.monotonic_s()) > 0:
+        await listener.wait(min(left_s, POLL_S))
+        if listener.news is not None or (await desk.order(order_id)).status is not OrderStatus.PENDING:
+            return
 
 
 def _wanted(body: OrderBody, caller: Caller, desk: OrderDesk) -> NewOrder:
@@ -118,14 +129,3 @@ async def _learn(desk: OrderDesk, product_id: str) -> bool:
     said = [(product_id, desk.kit.clock.now(), money.parse(product["price"]), str(product["currency"]))]
     await desk.kit.units.run(lambda uow: actions.learn_prices(uow, said, desk.saga.currency))
     return True
-
-
-def _answer(order: Order) -> Answer:
-    if order.cancelled and order.cancel_reason == CancelReason.INSUFFICIENT_INVENTORY:
-        return problem_answer(_no_stock(order))
-    return json_answer(202 if order.status is OrderStatus.PENDING else 201, order_view(order))
-
-
-def _no_stock(order: Order) -> BusinessError:
-    detail = order.cancel_detail or "Insufficient inventory"
-    return Refused(detail, problem="insufficient-inventory", extra={"order_id": order.id})

@@ -89,23 +89,27 @@ def orders_cancelled(uow: UnitOfWork, order_ids: Sequence[str], *, provider: str
             refund_rest(uow, payment, reason="order_cancelled")
 
 
-def methods_named(uow: UnitOfWork, methods: Sequence[Method], *, provider: str) -> None:
-    """Somebody said how these orders are to be paid, perhaps before the orders exist."""
+def methods_named(uow: UnitOfWork, methods: Sequence[Method]) -> None:
+    """Somebody said how these orders are to be paid, nearly always before the orders exist.
+
+    Whoever calls this looks for those that exist when it is committed, and begins them.
+    """
     named.save(uow.connection, methods, uow.now)
-    _begin(uow, list(kept.by_order(uow.connection, [method.order_id for method in methods])), provider)
 
 
 def begin_left(uow: UnitOfWork, *, provider: str, limit: int = 100) -> int:
     """Begin what could be charged and nobody has begun; answers how much that was.
 
-    Where the order and its method were told to two replicas at once, neither of them saw what the other one wrote.
+    Where the order and its method were told to two replicas at once, neither of them saw what the other one wrote; and
+    who was told a method may have been stopped before it looked for the order.
     """
     left = kept.chargeable(uow.connection, limit=limit)
-    _begin(uow, left, provider)
+    begin(uow, left, provider=provider)
     return len(left)
 
 
-def _begin(uow: UnitOfWork, order_ids: Sequence[str], provider: str) -> None:
+def begin(uow: UnitOfWork, order_ids: Sequence[str], *, provider: str) -> None:
+    """Charge those of these orders that can be charged."""
     if order_ids:
         desk = _Desk(uow, order_ids, provider)
         for order_id in order_ids:

@@ -111,7 +111,8 @@ def claim_due(connection: sa.Connection, now: datetime, *, limit: int, lease: ti
     claimed = [_payment(row) for row in connection.execute(_DUE, {"now": now, "most": limit})]
     if not claimed:
         return []
-    connection.execute(_CLAIM, {"ids": [payment.id for payment in claimed], "now": now, "until": now + lease})
+    values = {"ids": [payment.id for payment in claimed], "now": now, "until": now + lease}
+    rows.later(connection, payments, _CLAIM, values)
     return claimed
 
 

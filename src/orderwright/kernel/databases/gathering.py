@@ -1,0 +1,84 @@
+"""Writes of one transaction whose answer nobody needs travel to PostgreSQL together, as one statement.
+
+A round trip costs both processes more than a small write does (docs/decisions/0014). Invariant: whatever is executed
+after a write that waits finds it done, and at COMMIT nothing waits. Writes that travel together are to different
+tables, so none of them depends on what another one does to a row.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from orderwright.kernel.databases.direct import DirectConnection, Prepared, Statements, Values
+
+
+class GatheringConnection(DirectConnection):
+    """A connection that keeps writes until somebody asks for something, or until the end."""
+
+    def __init__(self, engine: sa.Engine, statements: Statements) -> None:
+        super().__init__(engine, statements)
+        self._waiting: dict[str, tuple[Any, Values]] = {}
+        """By the table that is written to."""
+
+    def later(self, table: sa.Table, statement: Any, values: Values) -> None:
+        """Carry `statement` out before anything else is executed here, or before the COMMIT.
+
+        It changes rows of `table`, and reads no other table: it would not see what travels with it.
+        """
+        if table.name in self._waiting:
+            self.catch_up()
+        self._waiting[table.name] = (statement, values)
+
+    def execute(self, statement: Any, parameters: Any = None, **more: Any) -> Any:
+        self.catch_up()
+        return super().execute(statement, parameters, **more)
+
+    def exec_driver_sql(self, statement: str, parameters: Any = None, execution_options: Any = None) -> Any:
+        self.catch_up()
+        return super().exec_driver_sql(statement, parameters, execution_options)
+
+    def catch_up(self, *, at_the_end: bool = False) -> None:
+        """Carry out what waits. At the end of a transaction, what is all of it needs no BEGIN and no COMMIT."""
+        if not self._waiting:
+            return
+        waiting, self._waiting = list(self._waiting.values()), {}
+        prepared = self._prepared(waiting)
+        if prepared is None:
+            for statement, values in waiting:
+                super().execute(statement, values)
+            return
+        filled = tuple(
+            value for one, (_, values) in zip(prepared, waiting, strict=True) for value in one.filled_in(values)
+        )
+        driver: Any = self.connection.dbapi_connection
+        # One statement is a transaction of its own.
+        driver.autocommit = at_the_end and not driver._started
+        try:
+            self.carry_out(together(prepared), filled, None)
+        finally:
+            driver.autocommit = False
+
+    def _prepared(self, waiting: Sequence[tuple[Any, Values]]) -> tuple[Prepared, ...] | None:
+        if self.dispatch.before_cursor_execute:
+            return None
+        found = tuple(
+            self._statements.prepared(statement, [values], self.dialect, many=False) for statement, values in waiting
+        )
+        return None if None in found else found  # type: ignore[return-value]
+
+
+def together(prepared: Sequence[Prepared]) -> str:
+    """One statement that does what all of these do."""
+    *others, last = _numbered(prepared)
+    parts = ", ".join(f"part{number} AS ({sql})" for number, sql in enumerate(others))
+    return f"WITH {parts} {last}" if parts else last
+
+
+def _numbered(prepared: Sequence[Prepared]) -> list[str]:
+    texts, before = [], 0
+    for one in prepared:
+        texts.append(re.sub(r"\$(\d+)", lambda found, before=before: f"${int(found[1]) + before}", one.sql))  # type: ignore[misc]
+        before += one.values
+    return texts
