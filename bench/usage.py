@@ -22,7 +22,7 @@ class Use:
 
     @classmethod
     def of(cls, pid: int) -> "Use":
-        """Of all threads, as far as they still run."""
+        """Of all threads, as far as they still run, and of children that have ended."""
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         switches = sum(
             int(line.split()[1])
@@ -30,7 +30,7 @@ class Use:
             for line in status.read_text().splitlines()
             if line.startswith("voluntary_ctxt_switches")
         )
-        return cls((int(fields[11]) + int(fields[12])) / TICKS, switches)
+        return cls(sum(map(int, fields[11:15])) / TICKS, switches)
 
 
 def memory_mb(pid: int) -> float:
@@ -49,8 +49,15 @@ def of_server(name: str) -> Use | None:
     family = {leader}
     while more := {child for child, parent in parents.items() if parent in family} - family:
         family |= more
-    uses = [Use.of(int(pid)) for pid in family if pid in parents]
+    uses = [use for pid in family if (use := _use_while_it_runs(int(pid))) is not None]
     return Use(sum(use.cpu_s for use in uses), sum(use.wake_ups for use in uses))
+
+
+def _use_while_it_runs(pid: int) -> Use | None:
+    try:
+        return Use.of(pid)
+    except (FileNotFoundError, ProcessLookupError):
+        return None
 
 
 def _parent(stat: Path) -> str:

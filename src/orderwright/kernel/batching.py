@@ -18,7 +18,7 @@ from orderwright.kernel.pace import Pace
 from orderwright.kernel.unit import UnitOfWork, Units
 
 BUSY_PER_S = 25.0
-LINGER_S = 0.008
+LINGER_S = 0.004
 """So long a caller waits for company while at least BUSY_PER_S of them come a second."""
 
 C = TypeVar("C")

@@ -29,8 +29,6 @@ MAX_BATCH = 100
 BUSY_PER_S = 60.0
 """From so many messages a second on, waiting for company costs less than it saves; one order alone stays far below."""
 LINGER_S = 0.025
-UNHURRIED_LINGER_S = 0.1
-"""The same where nobody waits for what comes of it."""
 DEAD_IN_A_ROW = 50
 """So many dead letters one after the other mean that the fault is ours, not the messages'."""
 
@@ -46,7 +44,7 @@ class Consumer:
         units: Units,
         backoff: Backoff = RETRY_MESSAGES,
         *,
-        unhurried: bool = False,
+        patience_s: float = 0.0,
     ) -> None:
         self.stopped_because: str | None = None
         self.handled = 0
@@ -62,8 +60,8 @@ class Consumer:
         self._pace = Pace(
             units.clock,
             busy_per_s=BUSY_PER_S,
-            linger_s=UNHURRIED_LINGER_S if unhurried else LINGER_S,
-            at_least_s=UNHURRIED_LINGER_S if unhurried else 0,
+            linger_s=max(LINGER_S, patience_s),
+            at_least_s=patience_s,
         )
         self._last_was_full = False
 

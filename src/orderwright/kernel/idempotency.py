@@ -168,7 +168,7 @@ def _note(connection: sa.Connection, notes: Sequence[tuple[dict[str, Any], Claim
         connection,
         idempotency_keys,
         [{"caller": claim.caller, "key": claim.key, **note} for note, claim in notes],
-        ["caller", "key"],
+        ["key", "caller"],
         only,
     )
 

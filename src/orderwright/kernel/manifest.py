@@ -50,8 +50,9 @@ class Service:
     desk: object
     """What the service's endpoints work with; they find it at `request.app.state.desk`."""
     consumes: Mapping[type[Event], Handler] = field(default_factory=dict)
-    unhurried: bool = False
-    """Nobody waits for what comes of what it hears: while much arrives, it hears more at once and later."""
+    patience_s: float = 0.0
+    """How much later whoever waits for what comes of what it hears may have it: while much arrives, it lets so much of
+    it come together. That leaves the processors to those for whom somebody waits now."""
     emits: tuple[type[Event], ...] = ()
     jobs: tuple[Job, ...] = ()
     pings: Mapping[str, Ping] = field(default_factory=dict)

@@ -329,6 +329,7 @@ def _given_value(table: sa.Table, name: str) -> str:
 
 def _has_key(table: sa.Table, name: str) -> str:
     # Without it the planner takes any document for a hundred rows, and reads the whole of a middling table for them.
+    # So the first name of a key is the one that few rows have in common.
     return f"{table.name}.{name} = ANY (:keys)"
 
 

@@ -102,8 +102,9 @@ dead_letter_actions = sa.Table(
 idempotency_keys = sa.Table(
     "idempotency_keys",
     kernel_metadata,
-    sa.Column("caller", sa.String(64), primary_key=True),
+    # The key first: a caller may have a million of them.
     sa.Column("key", sa.String(255), primary_key=True),
+    sa.Column("caller", sa.String(64), primary_key=True),
     sa.Column("fingerprint", sa.String(64), nullable=False),
     sa.Column("result", json_document(), comment="what the committed work came to, before the answer was known"),
     sa.Column("status", sa.Integer, comment="of the stored answer; null while the first request runs"),

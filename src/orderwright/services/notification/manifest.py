@@ -25,7 +25,7 @@ def assemble(kit: Kit) -> Service:
         router=router,
         desk=NotificationDesk(kit.units),
         consumes=handlers(kit.platform.currency),
-        unhurried=True,
+        patience_s=0.25,
         jobs=(Job("send", office.send_due, LOOK_EVERY_S),),
         on_start=(office.take_up,),
     )

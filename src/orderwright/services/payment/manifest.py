@@ -43,6 +43,7 @@ def assemble(kit: Kit) -> Service:
         router=router(),
         desk=PaymentDesk(kit, settings, provider, cashier, Intake(kit.units, charges.begin), counted),
         consumes=handlers(provider.name, currency),
+        patience_s=0.1,
         emits=payments.EVENTS,
         jobs=(
             Job("charge", cashier.work_charges, LOOK_EVERY_S),

@@ -18,7 +18,7 @@ def assemble(kit: Kit) -> Service:
         migrations=Path(__file__).parent / "migrations",
         router=router,
         desk=ShippingDesk(kit.units),
-        unhurried=True,
+        patience_s=0.25,
         consumes={
             OrderCreated: handlers.on_order_created,
             OrderCompleted: handlers.on_order_completed,
