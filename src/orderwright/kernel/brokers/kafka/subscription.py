@@ -27,6 +27,9 @@ LOOK_EVERY_S = 5.0
 SILENT_AFTER_S = 15.0
 REPLACE_AFTER_S = 90.0
 """The library's consumers get over an outage; one that did nothing for so long may never come back by itself."""
+AT_ONCE_S = 0.001
+"""What is had so soon was there already."""
+MORE_WITHIN_S = 0.005
 COMMIT_EVERY_S = 0.5
 DRAIN_S = 20.0
 LAST_COMMIT_S = 3.0
@@ -150,16 +153,25 @@ class KafkaSubscription:
     async def _fetch_forever(self, consumer: AIOKafkaConsumer) -> None:
         while True:
             await self._wanted.wait()
+            began_s = self._clock.monotonic_s()
             # While the group is shared out anew this waits for longer than it was told to.
             async with asyncio.timeout(REPLACE_AFTER_S):
-                fetched = await consumer.getmany(timeout_ms=int(LOOK_EVERY_S * 1000))
+                fetched = await self._fetch(consumer, LOOK_EVERY_S)
+                if fetched and self._clock.monotonic_s() - began_s < AT_ONCE_S:
+                    # It lay there since the last ones were taken, and nothing was asked for since: what came meanwhile
+                    # would have to wait for the batch after this.
+                    await self._fetch(consumer, MORE_WITHIN_S)
             self._failures = 0
-            for records in fetched.values():
-                self._buffer.extend(records)
             if fetched:
                 self._wanted.clear()
                 self._filled.set()
             self._notice_silence(consumer)
+
+    async def _fetch(self, consumer: AIOKafkaConsumer, timeout_s: float) -> bool:
+        fetched = await consumer.getmany(timeout_ms=int(timeout_s * 1000))
+        for records in fetched.values():
+            self._buffer.extend(records)
+        return bool(fetched)
 
     def _notice_silence(self, consumer: AIOKafkaConsumer) -> None:
         """The library waits out an outage without a word to its user: say so once, and when it is over."""
