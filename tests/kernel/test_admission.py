@@ -45,8 +45,9 @@ async def test_more_requests_than_can_be_answered_are_refused_at_once_and_there_
         running = [asyncio.create_task(client.get("/orders")) for _ in range(2)]
         for _ in running:
             await app.asked.acquire()
-        refused = await client.get("/orders")
+        refused = await client.get("/orders", headers={"X-Request-Id": "mine"})
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert (refused.json()["status"], refused.headers["x-request-id"]) == (503, "mine")
         app.go_on.set()
         assert [(await answer).status_code for answer in running] == [200, 200]
         assert (await client.get("/orders")).status_code == 200

@@ -25,6 +25,8 @@ log = structlog.get_logger(__name__)
 
 UNTIMED = ("/stream",)
 """Paths that stay open for as long as the client listens."""
+TELL_EVERY_S = 1.0
+"""How often the log says that requests are refused: a line for each would cost more than the refusals."""
 QUIET = frozenset({"/health", "/ready", "/metrics"})
 
 
@@ -52,10 +54,16 @@ class Edge:
         self._timeout_s = timeout_s
         self._max_at_once = max_at_once
         self._running = 0
+        self._refused = 0
+        self._tell_at_s = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        counts = scope["path"] not in QUIET and not scope["path"].endswith(UNTIMED)
+        if counts and self._running >= self._max_at_once:
+            await self._refuse(scope, receive, send)
             return
         headers = Headers(scope=scope)
         request = context.RequestContext(
@@ -68,11 +76,9 @@ class Edge:
         )
         exchange = _Exchange(send, request.request_id)
         started_s = self._clock.monotonic_s()
-        counts = scope["path"] not in QUIET and not scope["path"].endswith(UNTIMED)
-        too_many = counts and self._running >= self._max_at_once
         self._running += counts
         try:
-            await self._answer(scope, _limited(receive, headers, self._max_body_bytes), exchange, too_many=too_many)
+            await self._answer(scope, _limited(receive, headers, self._max_body_bytes), exchange)
         finally:
             self._running -= counts
             self._report(scope, exchange.status, self._clock.monotonic_s() - started_s)
@@ -80,12 +86,20 @@ class Edge:
             structlog.contextvars.reset_contextvars(**bound)
             context.current.reset(token)
 
-    async def _answer(self, scope: Scope, receive: Receive, exchange: "_Exchange", *, too_many: bool) -> None:
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """At once and with next to no work: those who were let in are answered, and the rate does not collapse."""
+        request_id = context.usable_request_id(Headers(scope=scope).get("x-request-id")) or self._ids.new()
+        self._metrics.requests.labels(self._service, scope["method"], "refused", "503").observe(0.0)
+        self._refused += 1
+        if self._clock.monotonic_s() >= self._tell_at_s:
+            log.warning("too_many_requests", service=self._service, refused=self._refused, at_once=self._max_at_once)
+            self._refused, self._tell_at_s = 0, self._clock.monotonic_s() + TELL_EVERY_S
+        busy = Unavailable("Too many requests are being answered at this moment", retry_after_s=1)
+        await of_business_error(busy)(scope, receive, _Exchange(send, request_id).send)
+
+    async def _answer(self, scope: Scope, receive: Receive, exchange: "_Exchange") -> None:
         timeout_s = None if scope["path"].endswith(UNTIMED) else self._timeout_s
         try:
-            if too_many:
-                # Refused at once, so that those who were let in are answered in time and the rate does not collapse.
-                raise Unavailable("Too many requests are being answered at this moment", retry_after_s=1)
             if "\x00" in scope["path"]:
                 raise NotFound("There is no such address")
             async with asyncio.timeout(timeout_s):
