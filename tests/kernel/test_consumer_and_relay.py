@@ -1,6 +1,7 @@
 """Hearing and saying: duplicates, poison, retries, crashes between commit and publish. On a real SQLite file."""
 
 from collections.abc import AsyncIterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from orderwright.contracts.catalog import ProductDeleted
 from orderwright.contracts.inventory import StockUpdated
 from orderwright.kernel import outbox
 from orderwright.kernel.broker import Delivery
+from orderwright.kernel.brokers.memory import MemoryBroker
+from orderwright.kernel.consumer import Consumer
 from orderwright.kernel.deadletters.desk import DeadLetterDesk
 from orderwright.kernel.errors import BrokerUnavailable, TryLater
 from orderwright.kernel.handling import in_runs
@@ -165,6 +168,45 @@ async def test_unknown_members_are_ignored(bench: ServiceBench, listener: Listen
     body = b'{"productId": "a", "quantity": 1, "colour": "red"}'
     await bench.runtime.consumer.hear([Delivery(message.topic, message.key, message.headers(), body, None)])
     assert listener.heard == [["a"]]
+
+
+class Portions(MemoryBroker):
+    """A broker that hands over portions of given sizes, and then ends."""
+
+    def __init__(self, sizes: Sequence[int], bench: ServiceBench) -> None:
+        super().__init__()
+        ids = iter(range(sum(sizes)))
+        messages = [
+            [encode(level(f"p-{n}"), id=f"m-{n}", source="/x", time=bench.clock.now()) for n in islice(ids, size)]
+            for size in sizes
+        ]
+        self._portions = [
+            [Delivery(m.topic, m.key, m.headers(), m.body, None) for m in portion] for portion in messages
+        ]
+
+    async def subscribe(self, group: str, topics: Sequence[str], *, max_batch: int) -> Any:
+        return self
+
+    async def receive(self) -> Sequence[Delivery]:
+        return self._portions.pop(0) if self._portions else []
+
+    async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        """They are gone already."""
+
+
+@pytest.mark.parametrize(
+    ("sizes", "waits"),
+    [([100, 8] * 10, 0), ([8] * 20, 17), ([100, 8, 8, 8], 2)],
+    ids=["much waits", "little", "no more"],
+)
+async def test_who_can_wait_does_so_only_when_nothing_waits_any_more(
+    bench: ServiceBench, sizes: list[int], waits: int
+) -> None:
+    handlers = bench.runtime.service.consumes
+    consumer = Consumer("catalog", handlers, Portions(sizes, bench), bench.runtime.units, patience_s=0.01)
+    began_s = bench.clock.monotonic_s()
+    await consumer.run_forever()
+    assert round((bench.clock.monotonic_s() - began_s) / 0.01) == waits
 
 
 async def test_too_many_dead_letters_in_a_row_stop_the_consumer_and_readiness_says_so(bench: ServiceBench) -> None:

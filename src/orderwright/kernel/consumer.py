@@ -63,7 +63,9 @@ class Consumer:
             linger_s=max(LINGER_S, patience_s),
             at_least_s=patience_s,
         )
-        self._last_was_full = False
+        self._since_full = 2
+        """Batches since one was full. A broker may hand over a full one and then what was left of its answer, so only
+        the second that is not full says that nothing waits any more."""
 
     @property
     def topics(self) -> list[str]:
@@ -85,7 +87,7 @@ class Consumer:
                     await self._handle(deliveries)
                 assert self._subscription is not None
                 await self._subscription.acknowledge(deliveries)
-                self._last_was_full = len(deliveries) >= MAX_BATCH
+                self._since_full = 0 if len(deliveries) >= MAX_BATCH else self._since_full + 1
         finally:
             await self._leave()
 
@@ -119,7 +121,7 @@ class Consumer:
             except BrokerUnavailable as error:
                 log.warning("consumer_waits_for_broker", service=self._service, reason=str(error))
                 await self._units.clock.sleep(PAUSE_S)
-        await self._pace.linger(full=self._last_was_full)
+        await self._pace.linger(full=self._since_full < 2)
         return await self._subscription.receive()
 
     @staticmethod
