@@ -184,7 +184,7 @@ class Portions(MemoryBroker):
             [Delivery(m.topic, m.key, m.headers(), m.body, None) for m in portion] for portion in messages
         ]
 
-    async def subscribe(self, group: str, topics: Sequence[str], *, max_batch: int) -> Any:
+    async def subscribe(self, group: str, topics: Sequence[str], *, max_batch: int = 100) -> Any:
         return self
 
     async def receive(self) -> Sequence[Delivery]:
