@@ -182,6 +182,18 @@ async def test_what_was_not_acknowledged_comes_again_in_order(broker: Broker) ->
     await publishing
 
 
+async def test_who_has_taken_everything_knows_that_nothing_waits(broker: Broker) -> None:
+    group = await broker.subscribe("a", ["t"], max_batch=5)
+    publishing = await publish(broker, *(message(n) for n in range(12)))
+    left = 12
+    while left:
+        batch = await take(group, 1)
+        await group.acknowledge(batch)
+        left -= len(batch)
+    await publishing
+    assert not group.more_waits
+
+
 async def test_what_was_acknowledged_does_not_come_again(broker: Broker) -> None:
     first = await broker.subscribe("a", ["t"], max_batch=4)
     publishing = await publish(broker, *(message(n) for n in range(10)))

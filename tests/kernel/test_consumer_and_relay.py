@@ -1,7 +1,7 @@
 """Hearing and saying: duplicates, poison, retries, crashes between commit and publish. On a real SQLite file."""
 
+import itertools
 from collections.abc import AsyncIterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -171,23 +171,26 @@ async def test_unknown_members_are_ignored(bench: ServiceBench, listener: Listen
 
 
 class Portions(MemoryBroker):
-    """A broker that hands over portions of given sizes, and then ends."""
+    """A broker that hands over portions, each of a size and perhaps with more behind it, and then ends."""
 
-    def __init__(self, sizes: Sequence[int], bench: ServiceBench) -> None:
+    def __init__(self, portions: Sequence[tuple[int, bool]], bench: ServiceBench) -> None:
         super().__init__()
-        ids = iter(range(sum(sizes)))
+        ids, now = itertools.count(), bench.clock.now()
         messages = [
-            [encode(level(f"p-{n}"), id=f"m-{n}", source="/x", time=bench.clock.now()) for n in islice(ids, size)]
-            for size in sizes
+            [encode(level(f"p-{n}"), id=f"m-{n}", source="/x", time=now) for n in itertools.islice(ids, size)]
+            for size, _ in portions
         ]
         self._portions = [
             [Delivery(m.topic, m.key, m.headers(), m.body, None) for m in portion] for portion in messages
         ]
+        self._more = iter([more for _, more in portions])
+        self.more_waits = False
 
     async def subscribe(self, group: str, topics: Sequence[str], *, max_batch: int = 100) -> Any:
         return self
 
     async def receive(self) -> Sequence[Delivery]:
+        self.more_waits = next(self._more, False)
         return self._portions.pop(0) if self._portions else []
 
     async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
@@ -195,15 +198,15 @@ class Portions(MemoryBroker):
 
 
 @pytest.mark.parametrize(
-    ("sizes", "waits"),
-    [([100, 8] * 10, 0), ([8] * 20, 17), ([100, 8, 8, 8], 2)],
-    ids=["much waits", "little", "no more"],
+    ("portions", "waits"),
+    [([(50, True)] * 10, 0), ([(100, False)] * 10, 0), ([(8, False)] * 20, 17)],
+    ids=["more waits", "full", "neither"],
 )
 async def test_who_can_wait_does_so_only_when_nothing_waits_any_more(
-    bench: ServiceBench, sizes: list[int], waits: int
+    bench: ServiceBench, portions: list[tuple[int, bool]], waits: int
 ) -> None:
     handlers = bench.runtime.service.consumes
-    consumer = Consumer("catalog", handlers, Portions(sizes, bench), bench.runtime.units, patience_s=0.01)
+    consumer = Consumer("catalog", handlers, Portions(portions, bench), bench.runtime.units, patience_s=0.01)
     began_s = bench.clock.monotonic_s()
     await consumer.run_forever()
     assert round((bench.clock.monotonic_s() - began_s) / 0.01) == waits

@@ -134,6 +134,10 @@ class SimSubscription:
         self._open: dict[int, Letter] = {}
         process.at_death.append(self._give_back)
 
+    @property
+    def more_waits(self) -> bool:
+        return bool(self._group.waiting)
+
     async def receive(self) -> Sequence[Delivery]:
         while True:
             self._process.must_live()

@@ -67,6 +67,10 @@ class Backlog:
 class Subscription(Protocol):
     """A group's door to its topics."""
 
+    @property
+    def more_waits(self) -> bool:
+        """Whether more than it handed over last was known to wait: then nobody has to wait for company."""
+
     async def receive(self) -> Sequence[Delivery]:
         """Wait for at least one delivery and return what is there, up to the batch size. Empty once closed.
 

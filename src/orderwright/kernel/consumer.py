@@ -63,9 +63,7 @@ class Consumer:
             linger_s=max(LINGER_S, patience_s),
             at_least_s=patience_s,
         )
-        self._since_full = 2
-        """Batches since one was full. A broker may hand over a full one and then what was left of its answer, so only
-        the second that is not full says that nothing waits any more."""
+        self._more_waits = False
 
     @property
     def topics(self) -> list[str]:
@@ -87,7 +85,7 @@ class Consumer:
                     await self._handle(deliveries)
                 assert self._subscription is not None
                 await self._subscription.acknowledge(deliveries)
-                self._since_full = 0 if len(deliveries) >= MAX_BATCH else self._since_full + 1
+                self._more_waits = len(deliveries) >= MAX_BATCH or self._subscription.more_waits
         finally:
             await self._leave()
 
@@ -121,7 +119,7 @@ class Consumer:
             except BrokerUnavailable as error:
                 log.warning("consumer_waits_for_broker", service=self._service, reason=str(error))
                 await self._units.clock.sleep(PAUSE_S)
-        await self._pace.linger(full=self._since_full < 2)
+        await self._pace.linger(full=self._more_waits)
         return await self._subscription.receive()
 
     @staticmethod

@@ -71,6 +71,10 @@ class MemorySubscription:
         self._unacknowledged: dict[int, Delivery] = {}
         self._closed = False
 
+    @property
+    def more_waits(self) -> bool:
+        return bool(self._group.queue)
+
     async def receive(self) -> Sequence[Delivery]:
         while not self._closed and not self._group.queue:
             self._group.filled.clear()

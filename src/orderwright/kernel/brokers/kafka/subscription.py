@@ -72,6 +72,10 @@ class KafkaSubscription:
         self._failures = 0
         self._running = asyncio.create_task(self._run())
 
+    @property
+    def more_waits(self) -> bool:
+        return bool(self._buffer)
+
     async def receive(self) -> Sequence[Delivery]:
         """Wait for records. What was not taken from the buffer stays in it, so a wait may be cancelled."""
         while not self._buffer and not self._closed:

@@ -71,6 +71,11 @@ class _Session:
         else:
             await self._take_many()
 
+    @property
+    def has_more(self) -> bool:
+        """Whether something was fetched and not handed over."""
+        return bool(self._fetched)
+
     def take(self, most: int) -> list[Delivery]:
         """Hand over what is there."""
         batch = [self._fetched.popleft() for _ in range(min(most, len(self._fetched)))]
@@ -159,6 +164,10 @@ class RabbitSubscription:
         self._session = await self._join()
         self._keeper = asyncio.create_task(self._keep_joined())
         self._keeper.add_done_callback(lambda _: self._wake.set())
+
+    @property
+    def more_waits(self) -> bool:
+        return self._session.has_more
 
     async def receive(self) -> Sequence[Delivery]:
         while not self.closed:

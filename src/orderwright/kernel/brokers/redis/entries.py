@@ -68,6 +68,11 @@ class Merged:
         """Whether nothing waits here."""
         return not self._first and not any(self._waiting.values())
 
+    @property
+    def more(self) -> bool:
+        """Whether something waits here, or is known to wait in a stream."""
+        return not self.empty or bool(self._more)
+
     def to_read(self) -> list[bytes]:
         """The streams without which it is not known what comes next; empty when it is known."""
         if self._first:

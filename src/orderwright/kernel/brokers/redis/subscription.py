@@ -74,6 +74,10 @@ class RedisSubscription:
         """How many attempts have failed since something succeeded."""
         self._filling: asyncio.Task[None] | None = None
 
+    @property
+    def more_waits(self) -> bool:
+        return self._merged.more
+
     async def receive(self) -> Sequence[Delivery]:
         # What waits for Redis is a task of its own: who is cancelled here leaves it behind for the next call.
         while not self.closed:
