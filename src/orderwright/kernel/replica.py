@@ -126,7 +126,14 @@ class Replica:
             content=body,
             extensions={**self._extensions, "trace": trip.note},
         )
-        return await (self._singles if lasts else self._calls).handle_async_request(request)
+        try:
+            return await (self._singles if lasts else self._calls).handle_async_request(request)
+        except AttributeError as error:
+            if error.name != "getpeername":
+                raise
+            # anyio asks for the address of a connection that its peer ended as soon as it was made, and uvloop has
+            # nothing to give. Nothing was sent.
+            raise httpx2.ConnectError("The connection ended as soon as it was made", request=request) from error
 
     async def ask_ready(self) -> int:
         """The status of its /ready, asked on a new connection, so that one that lets in nobody new is found out."""
