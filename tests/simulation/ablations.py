@@ -218,6 +218,10 @@ def _set_terms_of_whoever_asks(uow: UnitOfWork, order_id: str, _holder: str, amo
     return changed
 
 
+async def _keep_no_answer(_intake: Any, _claim: Any, answer: Any) -> Any:
+    return answer
+
+
 async def _do_nothing(*_: Any) -> None:
     """Awaited instead of what was to be done."""
 
@@ -241,7 +245,10 @@ ABLATIONS: Mapping[str, Removed] = {
     "Idempotency-Key claims": _replaced(("orderwright.kernel.idempotency.claim", _no_claims)),
     "stored answers wait for their lease": _replaced(("orderwright.kernel.idempotency.LEASE", timedelta(0))),
     "claims remember what the work came to": _replaced(("orderwright.kernel.idempotency.remember", _nothing)),
-    "answers are kept": _replaced(("orderwright.kernel.batching.Intake.store", _do_nothing)),
+    "answers are kept": _replaced(
+        ("orderwright.kernel.batching.Intake.store", _keep_no_answer),
+        ("orderwright.kernel.idempotency.store", _nothing),
+    ),
     "relay: sends before it ends": _replaced(("orderwright.kernel.relay.Relay.drain", _do_nothing)),
     "kept messages: tried again": _replaced(("orderwright.kernel.retries.Retries.run_due", _do_nothing)),
     "kept messages: followers wait": _replaced(

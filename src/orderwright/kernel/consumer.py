@@ -10,18 +10,18 @@ the message.
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import partial
 
 import structlog
 
 from orderwright.kernel.broker import Broker, Delivery, Subscription
 from orderwright.kernel.errors import BrokerUnavailable, MalformedMessage
 from orderwright.kernel.handling import Handler, Handlers, traces
-from orderwright.kernel.messages import Event, Received
+from orderwright.kernel.messages import Event
 from orderwright.kernel.pace import Pace
 from orderwright.kernel.retries import PAUSE_S, Arrival, Retries, patiently
 from orderwright.kernel.retry import RETRY_MESSAGES, Backoff
-from orderwright.kernel.unit import UnitOfWork, Units
+from orderwright.kernel.unit import Units
 
 log = structlog.get_logger(__name__)
 
@@ -161,10 +161,8 @@ class Consumer:
         await self.retries.keep(arrival.delivery, error, arrival.received)
 
     async def _process(self, batch: Sequence[Arrival]) -> None:
-        def work(uow: UnitOfWork) -> list[Received[Any]]:
-            return self.retries.handle_or_park(uow, batch)
-
         known = traces([arrival.received for arrival in batch])
+        work = partial(self.retries.handle_or_park, batch=batch)
         free = await patiently(self._units, self._service, lambda: self._units.run(work, traces=known))
         self.handled += len(free)
         if free:

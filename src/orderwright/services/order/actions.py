@@ -59,7 +59,7 @@ class Book:
     def __init__(self, uow: UnitOfWork, order_ids: Iterable[str] = ()) -> None:
         ids = sorted(set(order_ids))
         self.uow = uow
-        self.orders, sagas = store.lock_with_sagas(uow.connection, ids)
+        self.orders, sagas = store.lock(uow.connection, ids)
         self.sagas = dict(sagas)
         self._facts: list[tuple[str, str, int, Fact, datetime]] = []
         self._new: set[str] = set()

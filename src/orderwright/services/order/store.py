@@ -62,19 +62,11 @@ _DUE = due(sa.select(order_sagas.c.order_id), order_sagas.c.due_at)
 _PRICES = sa.select(products).where(among(products.c.product_id, "ids"))
 
 
-def lock(connection: sa.Connection, order_ids: Sequence[str]) -> dict[str, Order]:
-    """The orders of these ids that exist, with their lines; nobody else changes them until this transaction ends."""
-    if not order_ids:
-        return {}
-    # Two statements: whoever waited for a lock must not see the lines of the time before it waited.
-    return _with_lines(connection, connection.execute(_LOCKED, {"ids": list(order_ids)}).all())
-
-
-def lock_with_sagas(connection: sa.Connection, order_ids: Sequence[str]) -> tuple[dict[str, Order], Sagas]:
+def lock(connection: sa.Connection, order_ids: Sequence[str]) -> tuple[dict[str, Order], Sagas]:
     """The orders of these ids that exist and their sagas; nobody else moves them until this transaction ends."""
     if not order_ids:
         return {}, {}
-    # Two statements, for the same reason; whoever moves a saga has locked its order.
+    # Two statements: whoever waited for a lock must not see the lines and sagas of the time before it waited.
     locked = connection.execute(_LOCKED, {"ids": list(order_ids)}).all()
     rest: dict[str, list[Any]] = {}
     for row in connection.execute(_LINES_AND_SAGAS, {"ids": [row.id for row in locked]}) if locked else ():

@@ -33,16 +33,16 @@ class AwaitedAnswers:
 
     def settle(self, uow: UnitOfWork, orders: Sequence[Order]) -> None:
         """Answer those who wait for one of these orders, if it is decided; they are told after the COMMIT."""
-        answers = {
-            order.id: answer_of(order)
-            for order in orders
-            if order.id in self._claims and order.status is not OrderStatus.PENDING
-        }
-        claims = {order_id: self._claims.get(order_id) for order_id in answers}
-        kept = [(claim, answers[order_id]) for order_id, claim in claims.items() if claim is not None]
+        kept: list[tuple[Claim, Answer]] = []
+        for order in orders:
+            if order.id not in self._claims or order.status is OrderStatus.PENDING:
+                continue
+            answer = answer_of(order)
+            uow.tell(order.id, answer)
+            # On SQLite this runs in a thread of its own, and the request may have gone away since.
+            if (claim := self._claims.get(order.id)) is not None:
+                kept.append((claim, answer))
         idempotency.store(uow.connection, kept)
-        for order_id, answer in answers.items():
-            uow.tell(order_id, answer)
 
 
 def answer_of(order: Order) -> Answer:
