@@ -39,10 +39,16 @@ def reserve_for_orders(uow: UnitOfWork, wishes: Sequence[Wish]) -> None:
 
     An order that has a reservation already, also a cancelled one, gets no second one: its message came twice or late.
     """
-    known = holdings.by_order(uow.connection, [wish.order_id for wish in wishes if wish.order_id], lock=True)
+    known, soft = holdings.by_order_and_cart(
+        uow.connection,
+        (wish.order_id for wish in wishes if wish.order_id),
+        (wish.owner for wish in wishes if wish.owner is not None),
+    )
     _repeat_answers(uow, [r for r in known.values() if r.status is ReservationStatus.RESERVED])
     fresh = {wish.order_id: wish for wish in wishes if wish.order_id is not None and wish.order_id not in known}
-    carts = _carts_of(uow, fresh.values())
+    carts: defaultdict[str | None, list[Reservation]] = defaultdict(list)
+    for reservation in soft:
+        carts[reservation.owner].append(reservation)
     free = levels.available(uow.connection, (p for wish in fresh.values() for p, _ in wish.lines), lock=True)
     ordered: list[Reservation] = []
     made: list[Reservation] = []
@@ -156,15 +162,6 @@ def _commit_plan(uow: UnitOfWork, made: Sequence[Reservation]) -> None:
     holdings.insert(uow.connection, made)
     if made:
         uow.wake("publish-levels")
-
-
-def _carts_of(uow: UnitOfWork, wishes: Iterable[Wish]) -> defaultdict[str | None, list[Reservation]]:
-    """What is set aside for the carts of those who order, by owner."""
-    carts: defaultdict[str | None, list[Reservation]] = defaultdict(list)
-    owners = {wish.owner for wish in wishes if wish.owner is not None}
-    for reservation in holdings.soft_of(uow.connection, owners) if owners else ():
-        carts[reservation.owner].append(reservation)
-    return carts
 
 
 def _release_carts(uow: UnitOfWork, ordered: Sequence[Reservation]) -> None:

@@ -25,12 +25,15 @@ _EXPIRED = due(
     sa.select(reservations).where(reservations.c.status == ReservationStatus.RESERVED.value), reservations.c.expires_at
 )
 
-_SOFT = (
+_BY_ORDERS_AND_CARTS = (
     sa.select(reservations)
     .where(
-        among(reservations.c.owner, "owners"),
-        reservations.c.kind == ReservationKind.CART.value,
-        reservations.c.status == ReservationStatus.RESERVED.value,
+        among(reservations.c.order_id, "ids")
+        | sa.and_(
+            among(reservations.c.owner, "owners"),
+            reservations.c.kind == ReservationKind.CART.value,
+            reservations.c.status == ReservationStatus.RESERVED.value,
+        )
     )
     .order_by(reservations.c.id)
     .with_for_update()
@@ -126,6 +129,15 @@ def by_order(connection: sa.Connection, order_ids: Iterable[str], *, lock: bool 
     return {r.order_id: r for r in found if r.order_id is not None}
 
 
+def by_order_and_cart(
+    connection: sa.Connection, order_ids: Iterable[str], owners: Iterable[str]
+) -> tuple[dict[str, Reservation], list[Reservation]]:
+    """The reservations of these orders, and what is set aside for these people's carts; all of them locked."""
+    wanted = {"ids": sorted(set(order_ids)), "owners": sorted(set(owners))}
+    found = _with_lines(connection, connection.execute(_BY_ORDERS_AND_CARTS, wanted).all())
+    return {r.order_id: r for r in found if r.order_id is not None}, [r for r in found if r.order_id is None]
+
+
 def by_id(connection: sa.Connection, reservation_id: str, *, lock: bool = False) -> Reservation | None:
     """One reservation."""
     query = sa.select(reservations).where(reservations.c.id == reservation_id)
@@ -137,11 +149,6 @@ def newest(connection: sa.Connection, *, limit: int) -> list[Reservation]:
     """The newest reservations."""
     query = sa.select(reservations).order_by(reservations.c.id.desc()).limit(limit)
     return _with_lines(connection, connection.execute(query).all())
-
-
-def soft_of(connection: sa.Connection, owners: Iterable[str]) -> list[Reservation]:
-    """What is set aside for these people's carts, locked."""
-    return _with_lines(connection, connection.execute(_SOFT, {"owners": sorted(set(owners))}).all())
 
 
 def expired(connection: sa.Connection, now: datetime, *, limit: int) -> list[Reservation]:

@@ -90,31 +90,22 @@ def orders_cancelled(uow: UnitOfWork, order_ids: Sequence[str], *, provider: str
 
 
 def methods_named(uow: UnitOfWork, methods: Sequence[Method]) -> None:
-    """Somebody said how these orders are to be paid, nearly always before the orders exist.
-
-    Whoever calls this looks for those that exist when it is committed, and begins them.
-    """
+    """Somebody said how these orders are to be paid, before the orders were placed; `begin_left` finds the others."""
     named.save(uow.connection, methods, uow.now)
 
 
 def begin_left(uow: UnitOfWork, *, provider: str, limit: int = 100) -> int:
     """Begin what could be charged and nobody has begun; answers how much that was.
 
-    Where the order and its method were told to two replicas at once, neither of them saw what the other one wrote; and
-    who was told a method may have been stopped before it looked for the order.
+    A method was named after its order was placed, or both at once, and neither of the two saw what the other one wrote.
     """
     left = kept.chargeable(uow.connection, limit=limit)
-    begin(uow, left, provider=provider)
-    return len(left)
-
-
-def begin(uow: UnitOfWork, order_ids: Sequence[str], *, provider: str) -> None:
-    """Charge those of these orders that can be charged."""
-    if order_ids:
-        desk = _Desk(uow, order_ids, provider)
-        for order_id in order_ids:
+    if left:
+        desk = _Desk(uow, left, provider)
+        for order_id in left:
             desk.put(desk.payment(order_id))
         desk.save()
+    return len(left)
 
 
 class _Desk:

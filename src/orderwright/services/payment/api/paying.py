@@ -4,8 +4,6 @@ Invariant: a charge is begun in our books before the provider is called, and a r
 became of the first one instead of charging again.
 """
 
-from collections.abc import Sequence
-
 from fastapi import APIRouter, Request, Response
 from pydantic import TypeAdapter, ValidationError
 
@@ -34,7 +32,6 @@ from orderwright.services.payment.api.schemas import (
 )
 from orderwright.services.payment.domain import UNDECIDED, Method, Payment, PaymentStatus
 from orderwright.services.payment.providers import Token
-from orderwright.services.payment.store import payments as kept
 
 router = APIRouter(route_class=ExactRoute, tags=["payments"])
 
@@ -74,11 +71,11 @@ async def pay(
 
 @router.post("/payment-methods", summary="Say how orders are to be paid (services)", tags=["services"])
 async def name_methods(body: NamedMethodsBody, _: ServiceOnly, desk: Desk) -> NamedMethodsView:
-    """Each method is checked by itself; an order that waits for one is charged at once."""
+    """Each method is checked by itself. It is named before its order is placed; a later one is used within a minute."""
     checked = [await _checked(desk, item) for item in body.items]
     methods = [method for method in checked if isinstance(method, Method)]
     if methods:
-        await _name(desk, methods)
+        await desk.kit.units.run(lambda uow: orders.methods_named(uow, methods))
     return NamedMethodsView(
         results=[
             NamedMethodView(order_id=result.order_id, ok=True) if isinstance(result, Method) else result
@@ -115,15 +112,6 @@ async def _own_order(desk: PaymentDesk, order_id: str, caller: Caller) -> None:
             payment = await desk.of_order(order_id)
     if payment is None or not payment.known or not caller.may_act_for(payment.customer_id or ""):
         raise NotFound("There is no such order")
-
-
-async def _name(desk: PaymentDesk, methods: Sequence[Method]) -> None:
-    units, name = desk.kit.units, desk.provider.name
-    await units.run(lambda uow: orders.methods_named(uow, methods))
-    # Now, not before: whoever makes a payment from now on finds its method.
-    wanted = [method.order_id for method in methods]
-    if known := list(await units.glance(lambda connection: kept.by_order(connection, wanted))):
-        await units.run(lambda uow: orders.begin(uow, known, provider=name))
 
 
 def _may_still_come(payment: Payment | None) -> bool:
