@@ -5,7 +5,8 @@ than the driver's own work (docs/decisions/0013). Invariant: the same SQL with t
 same errors as by SQLAlchemy's own way. Whoever listens to `before_cursor_execute` hears of every statement.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
@@ -19,6 +20,16 @@ Names = tuple[tuple[str, ...], bool]
 
 COMES_AGAIN: Final = 3
 """A statement that was made for one execution is not worth preparing; the third time it is not one of those."""
+
+
+@dataclass(slots=True)
+class Answered:
+    """What a driver said to one execution."""
+
+    columns: Callable[[], Sequence[tuple[Any, ...]]]
+    """Name and type of each column of `rows`, in the driver's words; asked for once a statement."""
+    rows: Sequence[Any]
+    changed: int
 
 
 class Found(IteratorResult[Any]):
@@ -48,15 +59,15 @@ class Prepared:
         given = {**self._fixed, **values} if self._fixed else values
         return tuple([given[name] if process is None else process(given[name]) for name, process in self._names])
 
-    def found(self, cursor: Any) -> Found:
+    def found(self, answered: Answered) -> Found:
         """What it came to."""
         if self._shape is None:
-            self._shape = self._shaped(cursor.description or ())
-        found = Found(self._shape, iter(cursor.fetchall() if cursor.description else ()))
-        found.rowcount = cursor.rowcount
+            self._shape = self._shaped(answered.columns())
+        found = Found(self._shape, iter(answered.rows))
+        found.rowcount = answered.changed
         return found
 
-    def _shaped(self, description: Sequence[Any]) -> SimpleResultMetaData:
+    def _shaped(self, description: Sequence[tuple[Any, ...]]) -> SimpleResultMetaData:
         if not self._columns:
             return SimpleResultMetaData([told[0] for told in description])
         readers: list[Any] = [
@@ -112,17 +123,24 @@ class DirectConnection(sa.Connection):
 
     def carry_out(self, sql: str, filled: "tuple[Any, ...] | list[tuple[Any, ...]]", prepared: Prepared | None) -> Any:
         """Hand `sql` to the driver, a list of values one by one; what it found, as `prepared` reads it."""
+        try:
+            answered = self.ask(sql, filled)
+            return prepared.found(answered) if prepared is not None else None
+        except BaseException as error:
+            # With its text SQLAlchemy takes any error for the statement's fault; a timeout, for one, is not.
+            told = sql if isinstance(error, self.dialect.loaded_dbapi.Error) else None
+            self._handle_dbapi_exception(error, told, filled, None, None)
+
+    def ask(self, sql: str, filled: "tuple[Any, ...] | list[tuple[Any, ...]]") -> Answered:
+        """What the driver says to `sql`."""
         cursor = self.connection.cursor()
         try:
             if isinstance(filled, list):
                 cursor.executemany(sql, filled)
             else:
                 cursor.execute(sql, filled)
-            return prepared.found(cursor) if prepared is not None else None
-        except BaseException as error:
-            # With its text SQLAlchemy takes any error for the statement's fault; a timeout, for one, is not.
-            told = sql if isinstance(error, self.dialect.loaded_dbapi.Error) else None
-            self._handle_dbapi_exception(error, told, filled, cursor, None)
+            description = cursor.description or ()
+            return Answered(lambda: description, cursor.fetchall() if description else (), cursor.rowcount)
         finally:
             cursor.close()
 

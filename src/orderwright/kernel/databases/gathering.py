@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from orderwright.kernel.databases.direct import DirectConnection, Prepared, Statements, Values
+from orderwright.kernel.databases.direct import Answered, DirectConnection, Prepared, Statements, Values
 
 
 class GatheringConnection(DirectConnection):
@@ -38,6 +38,18 @@ class GatheringConnection(DirectConnection):
     def exec_driver_sql(self, statement: str, parameters: Any = None, execution_options: Any = None) -> Any:
         self.catch_up()
         return super().exec_driver_sql(statement, parameters, execution_options)
+
+    def ask(self, sql: str, filled: "tuple[Any, ...] | list[tuple[Any, ...]]") -> Answered:
+        """Without the cursor that SQLAlchemy puts before asyncpg: it describes every column anew, and takes a lock."""
+        if isinstance(filled, list):
+            return super().ask(sql, filled)
+        driver: Any = self.connection.dbapi_connection
+        try:
+            answered: Answered = driver.await_(_answered(driver, sql, filled))
+            return answered
+        except Exception as error:
+            driver._handle_exception(error)
+            raise
 
     def catch_up(self, *, at_the_end: bool = False) -> None:
         """Carry out what waits. At the end of a transaction, what is all of it needs no BEGIN and no COMMIT."""
@@ -67,6 +79,17 @@ class GatheringConnection(DirectConnection):
             self._statements.prepared(statement, [values], self.dialect, many=False) for statement, values in waiting
         )
         return None if None in found else found  # type: ignore[return-value]
+
+
+async def _answered(driver: Any, sql: str, values: tuple[Any, ...]) -> Answered:
+    if not driver._started:
+        await driver._start_transaction()
+    statement, columns = await driver._prepare(sql, 0.0)
+    rows = await statement.fetch(*values)
+    changed = statement.get_statusmsg().rpartition(" ")[2]
+    return Answered(
+        lambda: [(column.name, column.type.oid) for column in columns], rows, int(changed) if changed.isdigit() else -1
+    )
 
 
 def together(prepared: Sequence[Prepared]) -> str:
