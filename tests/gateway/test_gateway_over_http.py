@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import httpx2
 import pytest
@@ -55,6 +56,14 @@ async def test_requests_and_answers_pass_two_sockets_unchanged() -> None:
     assert heard.header("x-forwarded-for") == ["127.0.0.1"]
     assert heard.header("x-request-id") == [got.headers["x-request-id"]]
     assert (empty.status_code, second.method) == (200, "DELETE")
+
+
+async def test_a_connection_outlives_the_minute_for_which_load_balancers_keep_it() -> None:
+    async with over_http(GatewayBench()) as (client, service):
+        await client.post("/api/v1/orders")
+        kept: Any
+        [kept] = service.server_state.connections
+        assert kept.timeout_keep_alive_task.when() - asyncio.get_running_loop().time() > 60
 
 
 async def test_a_chunked_body_arrives_whole() -> None:

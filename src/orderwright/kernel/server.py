@@ -10,6 +10,13 @@ from starlette.types import ASGIApp
 
 from orderwright.kernel.errors import ConfigurationError
 
+IDLE_TIMEOUT_S = 75
+"""So long a connection is kept that nobody uses.
+
+Load balancers close theirs after 60 s, and must be the first: whoever writes into a connection that is being closed
+cannot know whether the request arrived.
+"""
+
 
 class Door(uvicorn.Server):
     """One listening socket and the application behind it."""
@@ -31,6 +38,7 @@ class Door(uvicorn.Server):
                 proxy_headers=False,
                 timeout_graceful_shutdown=max(1, round(stop_timeout_s)),
                 h11_max_incomplete_event_size=16 * 1024,
+                timeout_keep_alive=IDLE_TIMEOUT_S,
             )
         )
 
