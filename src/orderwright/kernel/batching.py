@@ -20,6 +20,11 @@ from orderwright.kernel.unit import UnitOfWork, Units
 BUSY_PER_S = 25.0
 LINGER_S = 0.004
 """So long a caller waits for company while at least BUSY_PER_S of them come a second."""
+COMPANY = 2
+"""So many who come to an action have company, and wait for no more of it.
+
+They waited together for something before, as orders do for payment's word, or one of them did for the batch in hand.
+"""
 
 C = TypeVar("C")
 R = TypeVar("R")
@@ -49,10 +54,13 @@ class Gathered(Generic[C, R]):
         *,
         max_batch: int = 100,
         pace: Pace | None = None,
+        enough: int | None = None,
     ) -> None:
+        """Nobody waits for more company where `enough` are together."""
         self._carry_out = carry_out
         self._pace = pace
         self._max_batch = max_batch
+        self._enough = enough or max_batch
         self._waiting: list[tuple[C, asyncio.Future[R]]] = []
         self._worker: asyncio.Task[None] | None = None
 
@@ -67,7 +75,7 @@ class Gathered(Generic[C, R]):
     async def _work(self) -> None:
         while self._waiting:
             if self._pace is not None:
-                await self._pace.linger(full=len(self._waiting) >= self._max_batch)
+                await self._pace.linger(full=len(self._waiting) >= self._enough)
             batch, self._waiting = self._waiting[: self._max_batch], self._waiting[self._max_batch :]
             with self._pace.batch(len(batch)) if self._pace is not None else nullcontext():
                 await self._settle(batch)
@@ -103,7 +111,7 @@ class Intake(Generic[C, R]):
             return await units.database.write(lambda connection: idempotency.stored(connection, batch))
 
         self._gathered: Gathered[tuple[C, Claim | None], Done[R] | Answer] = Gathered(
-            carry_out, max_batch=max_batch, pace=pace_of_requests(units.clock)
+            carry_out, max_batch=max_batch, pace=pace_of_requests(units.clock), enough=COMPANY
         )
         self._answered: Gathered[tuple[Claim, Answer], Answer] = Gathered(
             store, max_batch=max_batch, pace=pace_of_requests(units.clock)

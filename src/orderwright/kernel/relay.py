@@ -25,7 +25,7 @@ MAX_BATCH = 200
 MAX_HANDED_OVER = 20_000
 """Beyond this the memory is let go and the rows are read from the table again."""
 SWEEP_EVERY_S = 5.0
-FORGET_AFTER_S = 0.25
+FORGET_AFTER_S = 1.0
 """Rows that were sent are deleted this much later, many in one transaction."""
 PAUSE_AFTER_FAILURE_S = 1.0
 

@@ -211,11 +211,11 @@ class Runtime:
 
     def _after_commit(self, uow: UnitOfWork) -> None:
         self.relay.hand_over(uow.said)
+        note = log.bind(service=self.service.name)
         for message in uow.said:
             self._metrics.events_said.labels(self.service.name, message.name).inc()
-            log.info(
+            note.info(
                 "event_said",
-                service=self.service.name,
                 said=message.name,
                 event_id=message.id,
                 key=message.key,

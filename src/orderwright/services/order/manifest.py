@@ -8,6 +8,7 @@ from orderwright.kernel.batching import Gathered, Intake, pace_of_requests
 from orderwright.kernel.errors import BusinessError, Conflict, Invalid, Unavailable
 from orderwright.kernel.jobs import Job
 from orderwright.kernel.manifest import Kit, Service
+from orderwright.kernel.pace import Pace
 from orderwright.services.order import store
 from orderwright.services.order.api import router
 from orderwright.services.order.api.awaited import AwaitedAnswers
@@ -19,6 +20,11 @@ from orderwright.services.order.sagas import OrderSaga
 from orderwright.services.order.settings import OrderSettings
 
 UNDECIDED_EVERY_S = 30.0
+WISHES_LINGER_S = 0.012
+"""So long an order waits for company while one may be expected to come.
+
+Those who waited together for payment's word are placed together, without another wait.
+"""
 
 
 def assemble(kit: Kit) -> Service:
@@ -26,7 +32,8 @@ def assemble(kit: Kit) -> Service:
     settings = OrderSettings()
     saga = OrderSaga(settings, kit.platform.currency)
     wishes: Gathered[PaymentWish, None] = Gathered(
-        lambda batch: hand_on_wishes(kit, batch), pace=pace_of_requests(kit.clock)
+        lambda batch: hand_on_wishes(kit, batch),
+        pace=Pace(kit.clock, busy_per_s=1 / WISHES_LINGER_S, linger_s=WISHES_LINGER_S, at_least_s=WISHES_LINGER_S),
     )
     asked_for: Gathered[str, Order | None] = Gathered(
         lambda order_ids: load_orders(kit, order_ids), pace=pace_of_requests(kit.clock)
