@@ -1,8 +1,12 @@
 """A Redis with TLS and a password, which may evict and keeps nothing on disk: it is reached, and warned of."""
 
+import asyncio
 import json
+import os
+import signal
 import subprocess
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 
@@ -22,6 +26,8 @@ from tools.backends.servers import Redis
 
 PASSWORD = "hush hush/#"
 IN_A_URL = "hush%20hush%2F%23"
+GONE_S = 10.0
+"""Sooner than asyncio gives up waiting for a goodbye, which it does after 30 s."""
 
 
 class SecuredRedis(Redis):
@@ -103,3 +109,31 @@ async def test_a_wrong_password_and_an_unknown_certificate_are_refused_without_t
         with pytest.raises(BrokerUnavailable, match=why) as caught:
             await broker.ping()
     assert not any(secret in str(caught.value) for secret in (PASSWORD, IN_A_URL, "wrong-one"))
+
+
+async def test_a_server_that_says_no_goodbye_keeps_no_connection_open(server: SecuredRedis) -> None:
+    before = sockets()
+    link = Link(Address.parse(url(server)))
+    assert await link.run([(b"PING",)]) == [b"PONG"]
+    waiting = asyncio.ensure_future(link.run([(b"BLPOP", "nothing", 0)]))
+    await asyncio.sleep(0)
+    process = int(server.pid_file.read_text())
+    os.killpg(process, signal.SIGSTOP)
+    try:
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        await link.close()
+        async with asyncio.timeout(GONE_S):
+            await until(lambda: sockets() == before)
+        assert waiting.cancelled()
+    finally:
+        os.killpg(process, signal.SIGCONT)
+
+
+def sockets() -> int:
+    """How many sockets this process has open."""
+    count = 0
+    for opened in Path("/dev/fd").iterdir():
+        with suppress(OSError):  # the listing's own is closed again
+            count += opened.is_socket()
+    return count

@@ -112,6 +112,15 @@ class TlsConnection(SSLConnection):
     def pack_commands(self, commands: Iterable[Iterable[Any]]) -> list[bytes]:
         return _packed(commands)
 
+    async def disconnect(self, *args: Any, **kwargs: Any) -> None:
+        """Close it, also where the server says no goodbye: asyncio would keep the socket for another 30 s."""
+        writer = self._writer
+        try:
+            await super().disconnect(*args, **kwargs)
+        finally:
+            if writer is not None:
+                writer.transport.abort()
+
 
 class Link:
     """A few connections for one purpose, made when they are needed and again after an outage."""
