@@ -15,6 +15,9 @@ import sqlalchemy as sa
 
 from orderwright.audit.auditor import Auditor
 from orderwright.audit.settings import AuditSettings
+from orderwright.contracts import audience
+from orderwright.kernel.broker import Broker
+from orderwright.kernel.brokers import open_broker
 from orderwright.kernel.clock import SystemClock
 from orderwright.kernel.database import Database, open_database
 from tests.e2e.customers import DECLINED, Told
@@ -71,15 +74,23 @@ class Ledgers:
             counts["notification: confirmations to come"] = orders - told
         return counts
 
-    async def until_all_ended(self, deadline_s: float) -> None:
-        """Wait until nothing is under way; fails, naming what still is."""
+    async def until_all_ended(self, broker_url: str, deadline_s: float) -> None:
+        """Wait until nothing is under way, in the books or at the broker; fails, naming what still is.
+
+        What a killed process had taken and not acknowledged is handed to another one when its time is over.
+        """
         left: dict[str, int] = {}
         try:
-            async with asyncio.timeout(deadline_s):
-                while left := await self.under_way():
+            async with asyncio.timeout(deadline_s), open_broker(broker_url) as broker:
+                while left := await self.under_way() | await _unheard(broker):
                     await asyncio.sleep(0.2)
         except TimeoutError:
             raise AssertionError(f"After {deadline_s:g} s these have not come to their end: {left}") from None
+
+
+async def _unheard(broker: Broker) -> dict[str, int]:
+    backlogs = await broker.backlog(audience())
+    return {f"{service}: messages to hear": left.count for service, left in backlogs.items() if left.count}
 
 
 async def judge_orders(ledgers: Ledgers, journal: Sequence[Told]) -> None:

@@ -64,7 +64,7 @@ def fleet(tmp_path: Path, database: str, broker: str) -> Iterator[Fleet]:
 async def test_whatever_dies_every_order_ends_and_the_books_agree(fleet: Fleet, database: str, broker: str) -> None:
     customers = await _trade(fleet, broker)
     async with Ledgers(database) as ledgers:
-        await ledgers.until_all_ended(ALL_ENDED_WITHIN_S)
+        await ledgers.until_all_ended(fleet.broker_url, ALL_ENDED_WITHIN_S)
         tell("all orders are at an end")
         await judge_orders(ledgers, customers.journal)
         await judge_money(ledgers)
