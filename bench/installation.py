@@ -6,7 +6,7 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +28,7 @@ from orderwright.services.inventory.tables import stock
 from orderwright.services.notification.tables import notifications
 from orderwright.services.order.domain import FactType
 from orderwright.services.order.tables import order_events, orders
+from tools.backends import leftovers
 from tools.fleet import HALVES, SEPARATE, TOGETHER, Fleet, running
 
 PLENTY = 10_000_000
@@ -215,9 +216,15 @@ def installed(
             fleet.stop()
     finally:
         if shape.database == "postgres":
-            # In a thread of its own, because a loop may run in this one.
-            with ThreadPoolExecutor(1) as thread:
-                thread.submit(asyncio.run, _drop(database)).result()
+            _by_itself(_drop(database))
+        if shape.broker != "memory":
+            _by_itself(leftovers.remove(broker, f"{name}."))
+
+
+def _by_itself(work: Coroutine[None, None, None]) -> None:
+    """Do it in a thread of its own, because a loop may run in this one."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, work).result()
 
 
 async def _drop(database: str) -> None:

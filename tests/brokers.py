@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
 
 from tests.databases import needed, url_of
+from tools.backends import leftovers
 from tools.backends.__main__ import chosen_folder, servers
 from tools.backends.server import Server
 
@@ -36,18 +36,7 @@ def broker_url(kind: str, **options: str) -> str:
 def remove_topics() -> None:
     """Take this run's topics out of Kafka, where they would stay, and each restart would take longer for them."""
     if url := url_of("Kafka"):
-        asyncio.run(_remove_topics(urlsplit(url).netloc))
-
-
-async def _remove_topics(server: str) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=server)
-    await admin.start()
-    try:
-        ours = [name for name in await admin.list_topics() if name.startswith(_of_this_run())]
-        if ours:
-            await admin.delete_topics(ours)
-    finally:
-        await admin.close()
+        asyncio.run(leftovers.remove_topics(urlsplit(url).netloc, _of_this_run()))
 
 
 def _of_this_run() -> str:
