@@ -46,6 +46,7 @@ orders = sa.Table(
     sa.Index(
         "ix_orders_undecided",
         "status",
+        "cancel_requested",
         postgresql_where=sa.text("cancel_requested IS NOT NULL"),
         sqlite_where=sa.text("cancel_requested IS NOT NULL"),
     ),
