@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from orderwright.contracts.payments import PaymentCompleted, PaymentFailed, PaymentInitiated, PaymentRefunded
 from orderwright.kernel.testing import ServiceBench
 from orderwright.services.payment.domain import passes_luhn
+from orderwright.services.payment.manifest import assemble
 from orderwright.services.payment.providers import Captured, Declined, ProviderTimeout, ProviderUnavailable
 from orderwright.services.payment.store import payments as store
 from orderwright.services.payment.tables import OWN_TABLES, payments
@@ -209,3 +210,16 @@ async def test_no_card_number_is_kept_anywhere(bench: ServiceBench, tmp_path: Pa
     assert (await bench.rows(sa.select(payments.c.last4)))[0]["last4"] == "1111"
     events = bench.take_said()
     assert {type(event) for event in events} == {PaymentInitiated, PaymentCompleted}
+
+
+async def test_an_order_that_was_placed_just_now_can_be_held_as_soon_as_it_is_heard_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORDERWRIGHT_PAYMENT_ORDER_WAIT_S", "2")
+    async with ServiceBench.open(assemble, "payment", tmp_path) as bench:
+        hold = bench.request("PUT", "/payments/order/o/hold", {"holder": "h"}, roles=("service",))
+        asked = asyncio.ensure_future(hold)
+        answered, _ = await asyncio.wait([asked], timeout=0.3)
+        assert not answered
+        await bench.hear(created())
+        assert (await asked).status == 200

@@ -16,7 +16,7 @@ class PaymentSettings(BaseSettings):
         5.0, gt=0, le=20, description="How long POST /payments waits for the provider before it answers 202"
     )
     order_wait_s: float = Field(
-        2.0, ge=0, description="How long POST /payments waits for an order that was placed a moment ago"
+        2.0, ge=0, description="How long a payment or a change waits for an order that was placed a moment ago"
     )
     alarm_after_minutes: float = Field(
         15.0, gt=0, description="A charge or refund whose outcome is unknown for longer is an alarm"

@@ -4,6 +4,8 @@ Invariant: a charge is begun in our books before the provider is called, and a r
 became of the first one instead of charging again.
 """
 
+from collections.abc import Callable
+
 from fastapi import APIRouter, Request, Response
 from pydantic import TypeAdapter, ValidationError
 
@@ -86,7 +88,8 @@ async def name_methods(body: NamedMethodsBody, _: ServiceOnly, desk: Desk) -> Na
 
 @router.put("/payments/order/{order_id}/hold", summary="Let nothing be charged (services)", tags=["services"])
 async def hold_order(order_id: str, body: HoldBody, _: ServiceOnly, desk: Desk) -> PaymentView:
-    """While an order's goods are being changed."""
+    """While an order's goods are being changed, also an order's that was placed just now."""
+    await _once(desk, order_id, lambda payment: payment is not None and payment.known)
     return payment_view(await desk.kit.units.run(lambda uow: terms.hold(uow, order_id, body.holder)))
 
 
@@ -101,17 +104,23 @@ async def set_terms(order_id: str, body: TermsBody, _: ServiceOnly, desk: Desk) 
 
 async def _own_order(desk: PaymentDesk, order_id: str, caller: Caller) -> None:
     """Wait a moment for an order that was placed just now. NotFound when there is none, or it is somebody else's."""
+    payment = await _once(desk, order_id, lambda payment: not _may_still_come(payment))
+    if payment is None or not payment.known or not caller.may_act_for(payment.customer_id or ""):
+        raise NotFound("There is no such order")
+
+
+async def _once(desk: PaymentDesk, order_id: str, enough: Callable[[Payment | None], bool]) -> Payment | None:
+    """What is known of an order, once that is enough, or after a moment: the news of it may be on its way."""
     deadline_s = desk.kit.clock.monotonic_s() + desk.settings.order_wait_s
     with desk.kit.feed.listen(order_id) as listener:
         payment = await desk.of_order(order_id)
-        while _may_still_come(payment):
+        while not enough(payment):
             left_s = deadline_s - desk.kit.clock.monotonic_s()
             if left_s <= 0:
                 break
             await listener.wait(min(left_s, POLL_S))
             payment = await desk.of_order(order_id)
-    if payment is None or not payment.known or not caller.may_act_for(payment.customer_id or ""):
-        raise NotFound("There is no such order")
+    return payment
 
 
 def _may_still_come(payment: Payment | None) -> bool:
