@@ -13,9 +13,9 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
-from bench.customers import Customers
 from bench.installation import Installation, Shape, installed
 from bench.line import Line, observe
 from bench.measuring import as_fast_as_answered, at_rate
@@ -42,6 +42,8 @@ SHAPES = {
 DEFAULT = ",".join(name for name in SHAPES if "copies" not in name)
 AT_ONCE = (64, 192)
 SHARES = (0.25, 0.5, 0.8)
+LINE_S = 10
+"""So long pgbench runs before and after each shape."""
 
 
 def main() -> None:
@@ -70,75 +72,81 @@ def main() -> None:
             _say(f"{study} on {name}")
             told = asyncio.run(carry_out(study, Bench(SHAPES[name], urls, asked, _say)))
             results["studies"][f"{study}, {name}"] = {"about": STUDIES[study].__doc__, "rows": told}
+    measuring = Measuring(urls, asked, results)
     for name in sorted(() if asked.studies else names, key=lambda one: SHAPES[one].database != "postgres"):
         with tempfile.TemporaryDirectory() as folder:
-            results["shapes"][name] = _measure(SHAPES[name], Path(folder), urls, asked, results)
+            results["shapes"][name] = measuring.measure(SHAPES[name], Path(folder))
     write(results, asked.to)
 
 
-def _measure(
-    shape: Shape, folder: Path, urls: Mapping[str, str], asked: argparse.Namespace, results: dict[str, Any]
-) -> dict[str, Any]:
-    _say(f"{shape.name}: starting")
-    began_s = time.monotonic()
-    with installed(shape, folder, urls) as installation:
-        _say(f"{shape.name}: ready after {time.monotonic() - began_s:.1f} s")
-        return asyncio.run(_on(installation, shape, urls, asked, results))
+class Measuring:
+    """One run over several shapes, each beside the line of the same minutes: machines differ from themselves."""
 
+    def __init__(self, urls: Mapping[str, str], asked: argparse.Namespace, results: dict[str, Any]) -> None:
+        self._urls = urls
+        self._asked = asked
+        self._results = results
+        self._line: Line | None = None
 
-async def _on(
-    installation: Installation,
-    shape: Shape,
-    urls: Mapping[str, str],
-    asked: argparse.Namespace,
-    results: dict[str, Any],
-) -> dict[str, Any]:
-    await asyncio.sleep(2)
-    await installation.fill_shelves()
-    customers = await installation.customers()
-    if shape.database == "postgres" and "line" not in results:
-        results["line"] = await _line(installation, customers, urls, asked.seconds)
-    await installation.warm_up()
-    told: dict[str, Any] = {"runs": {}}
-    for at_once in AT_ONCE:
-        told["runs"][at_once] = await as_fast_as_answered(installation, asked.orders, at_once)
-        _say(f"{shape.name}: {at_once} customers: {told['runs'][at_once]}")
-    told["orders_per_s"] = max(run["orders_per_s"] for run in told["runs"].values())
-    if "line" in results:
-        told["ratio"] = round(told["orders_per_s"] / results["line"]["orders_per_s"], 2)
-    if not asked.without_latency:
-        told["latency"] = {}
-        for share in SHARES:
-            rate = told["orders_per_s"] * share
-            told["latency"][share] = await at_rate(installation, rate, asked.seconds)
-            _say(f"{shape.name}: at {share:.0%}: {told['latency'][share]}")
-    audit = await asyncio.to_thread(installation.audited)
-    told["audit"] = "no finding" if audit["exit"] == 0 else audit
-    _say(f"{shape.name}: {told['orders_per_s']} orders/s, the auditor has {told['audit']}")
-    return told
+    def measure(self, shape: Shape, folder: Path) -> dict[str, Any]:
+        """What a platform of that shape does."""
+        _say(f"{shape.name}: starting")
+        began_s = time.monotonic()
+        with installed(shape, folder, self._urls) as installation:
+            _say(f"{shape.name}: ready after {time.monotonic() - began_s:.1f} s")
+            return asyncio.run(self._on(installation, shape))
 
+    async def _on(self, installation: Installation, shape: Shape) -> dict[str, Any]:
+        await asyncio.sleep(2)
+        await installation.fill_shelves()
+        if shape.database == "postgres" and self._line is None:
+            self._line = await self._first_line(installation)
+        await installation.warm_up()
+        told: dict[str, Any] = {"runs": {}, "line_per_s": []}
+        await self._note_line(told)
+        for at_once in AT_ONCE:
+            told["runs"][at_once] = await as_fast_as_answered(installation, self._asked.orders, at_once)
+            _say(f"{shape.name}: {at_once} customers: {told['runs'][at_once]}")
+        await self._note_line(told)
+        told["orders_per_s"] = max(run["orders_per_s"] for run in told["runs"].values())
+        if told["line_per_s"]:
+            told["ratio"] = round(told["orders_per_s"] / mean(told["line_per_s"]), 2)
+            _say(f"{shape.name}: pgbench's line before and after: {told['line_per_s']}")
+        if not self._asked.without_latency:
+            told["latency"] = {}
+            for share in SHARES:
+                rate = told["orders_per_s"] * share
+                told["latency"][share] = await at_rate(installation, rate, self._asked.seconds)
+                _say(f"{shape.name}: at {share:.0%}: {told['latency'][share]}")
+        audit = await asyncio.to_thread(installation.audited)
+        told["audit"] = "no finding" if audit["exit"] == 0 else audit
+        _say(f"{shape.name}: {told['orders_per_s']} orders/s, the auditor has {told['audit']}")
+        return told
 
-async def _line(
-    installation: Installation, customers: Customers, urls: Mapping[str, str], seconds: float
-) -> dict[str, Any]:
-    _say("pgbench's line: looking what one order writes")
+    async def _first_line(self, installation: Installation) -> Line:
+        _say("pgbench's line: looking what one order writes")
+        customers = await installation.customers()
 
-    async def place_one() -> None:
-        await customers.as_fast_as_answered(1, at_once=1)
-        await installation.until_at_rest()
-        await asyncio.sleep(0.3)
+        async def place_one() -> None:
+            await customers.as_fast_as_answered(1, at_once=1)
+            await installation.until_at_rest()
+            await asyncio.sleep(0.3)
 
-    order = await observe(installation.database, place_one)
-    line = Line(installation.database, urls["ORDERWRIGHT_TEST_POSTGRES_URL"], order)
-    by_clients = await line.measure(seconds=round(seconds))
-    found = {
-        "orders_per_s": round(max(by_clients.values()), 1),
-        "by_clients": {number: round(rate, 1) for number, rate in by_clients.items()},
-        "transactions_per_order": order.transactions,
-        "rows_per_order": order.rows,
-    }
-    _say(f"pgbench's line: {found}")
-    return found
+        order = await observe(installation.database, place_one)
+        line = Line(installation.database, self._urls["ORDERWRIGHT_TEST_POSTGRES_URL"], order)
+        by_clients = await line.measure(seconds=round(self._asked.seconds))
+        self._results["line"] = {
+            "orders_per_s": round(max(by_clients.values()), 1),
+            "by_clients": {number: round(rate, 1) for number, rate in by_clients.items()},
+            "transactions_per_order": order.transactions,
+            "rows_per_order": order.rows,
+        }
+        _say(f"pgbench's line: {self._results['line']}")
+        return line
+
+    async def _note_line(self, told: dict[str, Any]) -> None:
+        if self._line is not None:
+            told["line_per_s"].append(round(await self._line.once_more(seconds=LINE_S), 1))
 
 
 def _cores() -> int:

@@ -32,10 +32,14 @@ def as_table(results: dict[str, Any]) -> str:
         lines += [f"## {name}", "", study["about"], "", *_table(study["rows"]), ""]
     if not results["shapes"]:
         return "\n".join(lines)
-    lines += ["| shape | orders/s | of pgbench's line | audit |", "|---|---|---|---|"]
+    lines += [
+        "| shape | orders/s | pgbench's line before and after | of the line | audit |",
+        "|---|---|---|---|---|",
+    ]
     for name, told in results["shapes"].items():
         audit = told["audit"] if isinstance(told["audit"], str) else "FINDINGS"
-        lines.append(f"| {name} | {told['orders_per_s']} | {told.get('ratio', '')} | {audit} |")
+        line = " and ".join(map(str, told["line_per_s"]))
+        lines.append(f"| {name} | {told['orders_per_s']} | {line} | {told.get('ratio', '')} | {audit} |")
     lines += [
         "",
         "| shape | share of its best | rate | POST p50 / p95 / p99 | completed p50 / p95 / p99 |",
