@@ -218,7 +218,7 @@ def installed(
         if shape.database == "postgres":
             _by_itself(_drop(database))
         if shape.broker != "memory":
-            _by_itself(leftovers.remove(broker, f"{name}."))
+            _by_itself(leftovers.remove(broker))
 
 
 def _by_itself(work: Coroutine[None, None, None]) -> None:

@@ -3,26 +3,29 @@
 A Redis that keeps what is over writes all of it anew each time it shortens its file, and everybody waits meanwhile.
 """
 
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 import aiormq
 from aiokafka.admin import AIOKafkaAdminClient
 from redis.asyncio import Redis
 
 from orderwright.contracts import audience
+from orderwright.kernel.brokers.rabbit import topology
+from orderwright.kernel.brokers.rabbit.connecting import Target
 
 MANY = 1000
 
 
-async def remove(broker_url: str, prefix: str) -> None:
-    """Take away all that has a name with that prefix."""
-    scheme = urlsplit(broker_url).scheme
-    if scheme == "redis":
-        await _from_redis(_bare(broker_url), prefix)
-    elif scheme == "kafka":
-        await remove_topics(urlsplit(broker_url).netloc, prefix)
-    elif scheme == "amqp":
-        await _from_rabbitmq(_bare(broker_url), prefix)
+async def remove(broker_url: str) -> None:
+    """Take away all that has a name with this URL's `?prefix=`. KeyError where it has none: all would be too much."""
+    parts = urlsplit(broker_url)
+    [prefix] = parse_qs(parts.query)["prefix"]
+    if parts.scheme == "redis":
+        await _from_redis(urlunsplit(parts._replace(query="")), prefix)
+    elif parts.scheme == "kafka":
+        await remove_topics(parts.netloc, prefix)
+    elif parts.scheme == "amqp":
+        await _from_rabbitmq(Target.of(broker_url))
 
 
 async def remove_topics(server: str, prefix: str) -> None:
@@ -44,17 +47,14 @@ async def _from_redis(url: str, prefix: str) -> None:
             await client.unlink(*found)
 
 
-async def _from_rabbitmq(url: str, prefix: str) -> None:
-    connection = await aiormq.connect(url)
+async def _from_rabbitmq(target: Target) -> None:
+    dead_letters = topology.dead_letters_name(target)
+    connection = await aiormq.connect(target.url)
     try:
         channel = await connection.channel()
-        for name in (*audience(), "dead-letters"):
-            await channel.queue_delete(f"{prefix}orderwright.{name}")
-        for name in ("orderwright", "orderwright.dead-letters"):
-            await channel.exchange_delete(f"{prefix}{name}")
+        for queue in (*(topology.queue_name(target, group) for group in audience()), dead_letters):
+            await channel.queue_delete(queue)
+        for exchange in (topology.exchange_name(target), dead_letters):
+            await channel.exchange_delete(exchange)
     finally:
         await connection.close()
-
-
-def _bare(url: str) -> str:
-    return urlunsplit(urlsplit(url)._replace(query=""))
