@@ -101,6 +101,7 @@ class Line:
     def __init__(self, database: str, server: str, order: OneOrder) -> None:
         self._database = database
         self._server = server
+        self._copies = f"{server.rpartition('/')[0]}/{NAME}"
         self._order = order
         self._samples: dict[tuple[str, str], dict[str, str | None]] = {}
         self._types: dict[tuple[str, str], dict[str, str]] = {}
@@ -110,9 +111,9 @@ class Line:
     async def measure(self, *, clients: Sequence[int] = (8, 32), seconds: int = 20) -> dict[int, float]:
         """Orders a second, by the number of clients."""
         await self._sample()
-        await self._make(NAME)
+        await self._make()
         await self._orders_per_s(1, WARM_UP_S)
-        await analyze(f"{self._server.rpartition('/')[0]}/{NAME}")
+        await analyze(self._copies)
         found = {number: await self._orders_per_s(number, seconds) for number in clients}
         self._best_clients = max(found, key=found.__getitem__)
         return found
@@ -123,7 +124,7 @@ class Line:
 
     async def _orders_per_s(self, clients: int, seconds: int) -> float:
         self._runs += 1
-        return await asyncio.to_thread(self._run, NAME, self.script(), clients, seconds)
+        return await asyncio.to_thread(self._run, clients, seconds)
 
     def script(self) -> str:
         """What pgbench does for each order."""
@@ -209,12 +210,12 @@ class Line:
             )
             await connection.close()
 
-    async def _make(self, name: str) -> None:
+    async def _make(self) -> None:
         connection = await asyncpg.connect(self._server)
-        await connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-        await connection.execute(f'CREATE DATABASE "{name}"')
+        await connection.execute(f'DROP DATABASE IF EXISTS "{NAME}" WITH (FORCE)')
+        await connection.execute(f'CREATE DATABASE "{NAME}"')
         await connection.close()
-        connection = await asyncpg.connect(f"{self._server.rpartition('/')[0]}/{name}")
+        connection = await asyncpg.connect(self._copies)
         for service in BOOKS:
             copy = sa.MetaData(schema=service)
             metadata = _metadata(service)
@@ -246,10 +247,10 @@ class Line:
                 await connection.execute(f'INSERT INTO "{service}"."{name}" ({listed}) VALUES ({", ".join(values)})')
         await connection.execute("SET session_replication_role = DEFAULT")
 
-    def _run(self, name: str, script: str, clients: int, seconds: int) -> float:
+    def _run(self, clients: int, seconds: int) -> float:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "order.sql"
-            path.write_text(script)
+            path.write_text(self.script())
             # Each run begins behind what the one before it wrote.
             command = [
                 "pgbench",
@@ -266,7 +267,7 @@ class Line:
                 str(seconds),
                 "-D",
                 f"seq={self._runs * 10_000_000}",
-                f"{self._server.rpartition('/')[0]}/{name}",
+                self._copies,
             ]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
         found = re.search(r"tps = ([0-9.]+)", done.stdout)
