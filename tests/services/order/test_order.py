@@ -24,7 +24,8 @@ from orderwright.services.order.manifest import assemble
 @pytest.fixture
 async def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ServiceBench]:
     monkeypatch.setenv("ORDERWRIGHT_ORDER_ANSWER_WAIT_S", "0")
-    async with ServiceBench.open(assemble, "order", tmp_path, peers={"catalog": FastAPI()}) as opened:
+    know_nothing = {"catalog": FastAPI(), "payment": FastAPI()}
+    async with ServiceBench.open(assemble, "order", tmp_path, peers=know_nothing) as opened:
         await opened.hear(ProductCreated(product_id="a", name="A", price=Decimal("10.00"), quantity=5))
         yield opened
 
@@ -228,3 +229,11 @@ def test_the_table_of_transitions_ends() -> None:
     assert TRANSITIONS[OrderStatus.CANCELLED] == frozenset()
     assert set(TRANSITIONS) == set(OrderStatus)
     assert all(OrderStatus.PENDING not in moves for moves in TRANSITIONS.values())
+
+
+async def test_an_order_that_payment_has_not_heard_of_is_to_be_changed_a_moment_later(bench: ServiceBench) -> None:
+    order_id = await placed(bench)
+    await bench.hear(StockReserved(order_id=order_id, items=[]))
+    answer = await bench.request("PUT", f"/orders/{order_id}", {"items": [{"product_id": "a", "quantity": 1}]})
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+    assert "payment service has not heard of the order yet" in answer.json["detail"]

@@ -86,7 +86,7 @@ async def _say_price(desk: OrderDesk, order: Order, holder: str) -> None:
 
 
 async def _asked(desk: OrderDesk, service: str, path: str, body: dict[str, Any]) -> None:
-    """Ask for a change that may be asked for twice; a refusal there is a refusal here."""
+    """Ask for a change that may be asked for twice; a refusal there is one here. Unavailable when it is too soon."""
     answer = await desk.kit.peers.ask(service, "PUT", path, json=body, safe=True)
     if answer.status == 404:
         raise Unavailable(f"The {service} service has not heard of the order yet", retry_after_s=1)
