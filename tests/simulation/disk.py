@@ -97,7 +97,7 @@ class SimDatabase:
     async def create(self) -> None:
         """It is there."""
 
-    async def write(self, work: Callable[[sa.Connection], T]) -> T:
+    async def write(self, work: Callable[[sa.Connection], T], *, optimistic: bool = False) -> T:
         return await self._run(work, writes=True)
 
     async def read(self, work: Callable[[sa.Connection], T]) -> T:

@@ -12,7 +12,8 @@ from typing import Generic, TypeVar
 
 from orderwright.kernel import idempotency
 from orderwright.kernel.clock import Clock
-from orderwright.kernel.errors import BusinessError
+from orderwright.kernel.databases.optimistic import OptimisticConnection
+from orderwright.kernel.errors import BusinessError, NeedsLocks
 from orderwright.kernel.idempotency import Answer, Claim, Fresh, Resume, Verdict
 from orderwright.kernel.pace import Pace
 from orderwright.kernel.unit import UnitOfWork, Units
@@ -101,11 +102,12 @@ class Gathered(Generic[C, R]):
 class Intake(Generic[C, R]):
     """Collects commands for one action; R must survive JSON, because a claim remembers it."""
 
-    def __init__(self, units: Units, action: Action[C, R], *, max_batch: int = 100) -> None:
+    def __init__(self, units: Units, action: Action[C, R], *, max_batch: int = 100, optimistic: bool = False) -> None:
+        """An action is `optimistic` when it needs no locks: it reads, then it writes what still holds."""
         self._action = action
 
         async def carry_out(batch: Sequence[tuple[C, Claim | None]]) -> Sequence[Done[R] | Answer | Exception]:
-            return await units.run(lambda uow: self._transact(uow, batch))
+            return await units.run(lambda uow: self._transact(uow, batch), optimistic=optimistic)
 
         async def store(batch: Sequence[tuple[Claim, Answer]]) -> Sequence[Answer]:
             return await units.database.write(lambda connection: idempotency.stored(connection, batch))
@@ -128,6 +130,8 @@ class Intake(Generic[C, R]):
     def _transact(
         self, uow: UnitOfWork, batch: Sequence[tuple[C, Claim | None]]
     ) -> Sequence[Done[R] | Answer | BusinessError]:
+        if uow.optimistic:
+            return self._transact_optimistically(uow, uow.optimistic, batch)
         verdicts = _verdicts(uow, [claim for _, claim in batch])
         to_do = [command for (command, _), verdict in zip(batch, verdicts, strict=True) if isinstance(verdict, Fresh)]
         results = iter(self._action(uow, to_do) if to_do else ())
@@ -142,6 +146,20 @@ class Intake(Generic[C, R]):
                 case _:
                     outcomes.append(verdict)
         idempotency.remember(uow, to_remember)
+        return outcomes
+
+    def _transact_optimistically(
+        self, uow: UnitOfWork, connection: OptimisticConnection, batch: Sequence[tuple[C, Claim | None]]
+    ) -> Sequence[Done[R] | Answer | BusinessError]:
+        claims = [claim for _, claim in batch]
+        outcomes: list[Done[R] | Answer | BusinessError] = []
+        to_remember: list[tuple[Claim, R]] = []
+        results = self._action(uow, [command for command, _ in batch])
+        for claim, result in zip(claims, results, strict=True):
+            if claim is not None and isinstance(result, BusinessError):
+                raise NeedsLocks("What is refused now may have been done, and answered, before")
+            outcomes.append(_settle(uow, claim, result, to_remember))
+        idempotency.claim_done(uow, connection, to_remember)
         return outcomes
 
 

@@ -45,6 +45,7 @@ class Consumer:
         backoff: Backoff = RETRY_MESSAGES,
         *,
         patience_s: float = 0.0,
+        optimistic: bool = False,
     ) -> None:
         self.stopped_because: str | None = None
         self.handled = 0
@@ -53,6 +54,7 @@ class Consumer:
         self._service = service
         self._broker = broker
         self._units = units
+        self._optimistic = optimistic
         self._dead_in_a_row = 0
         self._subscription: Subscription | None = None
         self._receiving: asyncio.Task[Sequence[Delivery]] | None = None
@@ -163,7 +165,9 @@ class Consumer:
     async def _process(self, batch: Sequence[Arrival]) -> None:
         known = traces([arrival.received for arrival in batch])
         work = partial(self.retries.handle_or_park, batch=batch)
-        free = await patiently(self._units, self._service, lambda: self._units.run(work, traces=known))
+        free = await patiently(
+            self._units, self._service, lambda: self._units.run(work, traces=known, optimistic=self._optimistic)
+        )
         self.handled += len(free)
         if free:
             self._count(dead=False)

@@ -34,8 +34,12 @@ class Database(Protocol):
     async def create(self) -> None:
         """Make the database where there is none yet. DatabaseUnavailable; ConfigurationError when it may not."""
 
-    async def write(self, work: Callable[[sa.Connection], T]) -> T:
-        """Run `work` in a transaction. DatabaseUnavailable when the database does not answer."""
+    async def write(self, work: Callable[[sa.Connection], T], *, optimistic: bool = False) -> T:
+        """Run `work` in a transaction. DatabaseUnavailable when the database does not answer.
+
+        If it is `optimistic`, `work` may be given an OptimisticConnection first, where that is quicker, and is run
+        again with locks when it, or its last statement, says NeedsLocks.
+        """
 
     async def read(self, work: Callable[[sa.Connection], T]) -> T:
         """Run `work` on a consistent snapshot that it must not change."""

@@ -17,6 +17,7 @@
     ├── TryLater                          a message that cannot be handled yet: kept and tried again
     ├── DatabaseUnavailable               the service's own database does not answer
     │   └── DatabaseMissing               its server does, and has no such database
+    ├── NeedsLocks                        a transaction that was tried without them; only the database sees it
     ├── BrokerUnavailable                 the broker does not answer; the outbox holds what was said
     └── ConfigurationError                the settings make no sense; the process must not start
 
@@ -118,6 +119,10 @@ class DatabaseUnavailable(OrderwrightError):
 
 class DatabaseMissing(DatabaseUnavailable):
     """The database's server answers, and says that there is no such database."""
+
+
+class NeedsLocks(OrderwrightError):
+    """Somebody was quicker, or this cannot be done without locks: nothing was changed; it is done again with them."""
 
 
 class BrokerUnavailable(OrderwrightError):

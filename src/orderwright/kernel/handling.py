@@ -62,7 +62,11 @@ class Handlers:
         """
         if not batch:
             return 0
-        accepted = inbox.accept(uow.connection, [received.message for received in batch], uow.now, unless)
+        messages = [received.message for received in batch]
+        if uow.optimistic:
+            accepted = inbox.presume_new(messages)
+        else:
+            accepted = inbox.accept(uow.connection, messages, uow.now, unless)
         fresh = {id(message) for message in accepted}
         to_do = [received for received in batch if id(received.message) in fresh]
         # Topics that share a handler are handed to it together: what it loads and writes, it then does once.
@@ -70,6 +74,8 @@ class Handlers:
             handler(run, uow)
             for received in run:
                 uow.tell(received.message.key)
+        if uow.optimistic:
+            inbox.keep(uow.optimistic, accepted, uow.now, unless)
         return len(fresh)
 
 

@@ -14,8 +14,9 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from orderwright.kernel.databases.optimistic import OptimisticConnection
 from orderwright.kernel.errors import BusinessError, Conflict, Invalid
-from orderwright.kernel.rows import among, insert_new, update
+from orderwright.kernel.rows import among, insert_exactly, insert_new, update
 from orderwright.kernel.tables import idempotency_keys
 from orderwright.kernel.unit import UnitOfWork
 
@@ -66,16 +67,7 @@ def fingerprint(method: str, path: str, body: Any) -> str:
 
 def claim(uow: UnitOfWork, claims: Sequence[Claim]) -> list[Verdict]:
     """Claim each key in this transaction; one verdict a claim, in their order."""
-    rows = [
-        {
-            "caller": claim.caller,
-            "key": claim.key,
-            "fingerprint": claim.fingerprint,
-            "lease_until": uow.now + LEASE,
-            "created_at": uow.now,
-        }
-        for claim in {(c.caller, c.key): c for c in reversed(claims)}.values()
-    ]
+    rows = [_row(claim, uow.now) for claim in {(c.caller, c.key): c for c in reversed(claims)}.values()]
     fresh = {(row.caller, row.key) for row in insert_new(uow.connection, idempotency_keys, rows, ["caller", "key"])}
     verdicts: list[Verdict] = []
     for wanted in claims:
@@ -85,6 +77,12 @@ def claim(uow: UnitOfWork, claims: Sequence[Claim]) -> list[Verdict]:
         else:
             verdicts.append(_verdict_on_known(uow, wanted))
     return verdicts
+
+
+def claim_done(uow: UnitOfWork, connection: OptimisticConnection, results: Sequence[tuple[Claim, Any]]) -> None:
+    """Claim keys together with what their work came to. NeedsLocks at the end when one of them was claimed before."""
+    rows = [{**_row(claim, uow.now), "result": result} for claim, result in results]
+    insert_exactly(connection, idempotency_keys, rows)
 
 
 def remember(uow: UnitOfWork, results: Sequence[tuple[Claim, Any]]) -> None:
@@ -157,6 +155,16 @@ def _verdict_on_known(uow: UnitOfWork, wanted: Claim) -> Verdict:
         )
     uow.connection.execute(_update(wanted).values(lease_until=uow.now + LEASE))
     return Resume(row.result)
+
+
+def _row(claim: Claim, now: datetime) -> dict[str, Any]:
+    return {
+        "caller": claim.caller,
+        "key": claim.key,
+        "fingerprint": claim.fingerprint,
+        "lease_until": now + LEASE,
+        "created_at": now,
+    }
 
 
 def _answer(row: Any) -> Answer:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from orderwright.kernel import rows
+from orderwright.kernel.databases.optimistic import OptimisticConnection
 from orderwright.kernel.messages import Message
 from orderwright.kernel.tables import inbox
 
@@ -31,6 +32,20 @@ def accept(connection: sa.Connection, messages: Sequence[Message], now: datetime
         for message in messages
         if (message.id, message.source) in fresh and unique[message.id, message.source] is message
     ]
+
+
+def presume_new(messages: Sequence[Message]) -> list[Message]:
+    """`messages`, each once: what an optimistic transaction takes for new until `keep` says otherwise."""
+    first: dict[tuple[str, str], Message] = {}
+    for message in messages:
+        first.setdefault((message.id, message.source), message)
+    return list(first.values())
+
+
+def keep(connection: OptimisticConnection, messages: Sequence[Message], now: datetime, unless: str) -> None:
+    """These count as handled; NeedsLocks at the end when one was before, or the query `unless` finds anything."""
+    new = [{"message_id": message.id, "source": message.source, "received_at": now} for message in messages]
+    rows.insert_exactly(connection, inbox, new, unless)
 
 
 def known(connection: sa.Connection, messages: Sequence[Message]) -> set[tuple[str, str]]:

@@ -53,6 +53,8 @@ class Service:
     patience_s: float = 0.0
     """How much later whoever waits for what comes of what it hears may have it: while much arrives, it lets so much of
     it come together. That leaves the processors to those for whom somebody waits now."""
+    optimistic: bool = False
+    """Most of what it hears, its handlers can do without locks: they read, then they write what still holds."""
     emits: tuple[type[Event], ...] = ()
     jobs: tuple[Job, ...] = ()
     pings: Mapping[str, Ping] = field(default_factory=dict)

@@ -20,6 +20,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.visitors import InternalTraversal
 
 from orderwright.kernel.databases.gathering import GatheringConnection
+from orderwright.kernel.databases.optimistic import OptimisticConnection
 
 Rows = Sequence[Mapping[str, Any]]
 _POSTGRES: Final = postgresql.dialect()  # type: ignore[no-untyped-call]
@@ -68,6 +69,13 @@ def insert_new(
     return list(connection.execute(_insert_json(table, names, tuple(answers), unless), {"rows": values}))
 
 
+def insert_exactly(connection: OptimisticConnection, table: sa.Table, rows: Rows, unless: str = "") -> None:
+    """Add `rows`; nothing of the transaction is done when one is there, or while the query `unless` finds anything."""
+    if rows:
+        statement = _insert_document(table, tuple(rows[0]), "ON CONFLICT DO NOTHING", (), unless)
+        connection.later(table, statement, {"rows": _document(rows)}, adds=True, expects=len(rows))
+
+
 def update(connection: sa.Connection, table: sa.Table, rows: Rows, key: Sequence[str], only: str = "true") -> None:
     """Set each row that `key` names to what is given for it: those that are there, and for which `only` (SQL) holds."""
     if not rows:
@@ -77,6 +85,20 @@ def update(connection: sa.Connection, table: sa.Table, rows: Rows, key: Sequence
         later(connection, table, statement, _keyed_document(rows, key[0]))
     else:
         connection.execute(statement, [_prefixed(row) for row in rows])
+
+
+def change_all(
+    connection: sa.Connection, table: sa.Table, rows: Rows, key: Sequence[str], sets: str, where: str
+) -> bool:
+    """As `change`; answers whether it changed each of `rows`, and if not, the transaction must not go on.
+
+    An optimistic one finds that out by itself, at its end.
+    """
+    if not rows or not isinstance(connection, OptimisticConnection):
+        return change(connection, table, rows, key, sets, where) == len(rows)
+    statement = _change_in_order("postgresql", table, tuple(rows[0]), tuple(key), sets, where)
+    connection.later(table, statement, _keyed_document(rows, key[0]), expects=len(rows))
+    return True
 
 
 def change(connection: sa.Connection, table: sa.Table, rows: Rows, key: Sequence[str], sets: str, where: str) -> int:
@@ -95,14 +117,16 @@ def change(connection: sa.Connection, table: sa.Table, rows: Rows, key: Sequence
     return connection.execute(_change_in_order(dialect, table, names, tuple(key), sets, where), arguments).rowcount
 
 
-def later(connection: sa.Connection, table: sa.Table, statement: Any, values: Mapping[str, Any]) -> None:
-    """Carry out `statement`, which changes rows of `table`, reads no other one, and whose answer nobody needs.
+def later(
+    connection: sa.Connection, table: sa.Table, statement: Any, values: Mapping[str, Any], *, adds: bool = False
+) -> None:
+    """Carry out `statement`, which adds or changes rows of `table`, reads no other one, and whose answer nobody needs.
 
     On PostgreSQL it may travel with others like it, before the next thing that is asked or at the end of the
     transaction: an error of its own comes then.
     """
     if isinstance(connection, GatheringConnection):
-        connection.later(table, statement, values)
+        connection.later(table, statement, values, adds=adds)
     else:
         connection.execute(statement, values)
 
@@ -132,7 +156,8 @@ def due(query: "sa.Select[Any]", at: "sa.ColumnElement[Any]") -> "sa.Select[Any]
 def _insert_all(connection: sa.Connection, table: sa.Table, rows: Rows, conflict: str) -> None:
     names = tuple(rows[0])
     if connection.dialect.name == "postgresql":
-        later(connection, table, _insert_document(table, names, conflict, ()), {"rows": _document(rows)})
+        statement = _insert_document(table, names, conflict, ())
+        later(connection, table, statement, {"rows": _document(rows)}, adds="DO UPDATE" not in conflict)
     else:
         connection.execute(_insert_values(table, names, conflict, ()), [_prefixed(row) for row in rows])
 

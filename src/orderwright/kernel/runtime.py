@@ -70,7 +70,14 @@ class Runtime:
         self.units = Units(name, database, clock, ids, Feed())
         self.service: Service = manifest(Kit(platform, self.units, peers, clock, ids, self.units.feed, metrics))
         self.relay = Relay(name, database, broker, clock, declare=declare, sweeps="relay" in roles)
-        self.consumer = Consumer(name, self.service.consumes, broker, self.units, patience_s=self.service.patience_s)
+        self.consumer = Consumer(
+            name,
+            self.service.consumes,
+            broker,
+            self.units,
+            patience_s=self.service.patience_s,
+            optimistic=self.service.optimistic,
+        )
         self.stopping = False
         self._hears = bool(self.service.consumes) and "worker" in roles
         self._platform = platform

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from orderwright.kernel import outbox
 from orderwright.kernel.clock import Clock
 from orderwright.kernel.database import Database
+from orderwright.kernel.databases.optimistic import OptimisticConnection
 from orderwright.kernel.feed import Feed
 from orderwright.kernel.ids import Ids
 from orderwright.kernel.messages import Event, Message, encode
@@ -42,6 +43,11 @@ class UnitOfWork:
         self.told: dict[str, object] = {}
         self.jobs_woken: set[str] = set()
         self._source = source
+
+    @property
+    def optimistic(self) -> OptimisticConnection | None:
+        """The connection, where nothing is locked: what is done here reads first, and then writes what still holds."""
+        return self.connection if isinstance(self.connection, OptimisticConnection) else None
 
     def emit(self, *events: Event) -> None:
         """Say `events`; they are kept in the outbox with this transaction and sent when it has committed."""
@@ -80,13 +86,20 @@ class Units:
         self._source = f"/orderwright/{service}"
         self._running: set[asyncio.Task[None]] = set()
 
-    async def run(self, work: Callable[[UnitOfWork], T], *, traces: Mapping[str, str] | None = None) -> T:
+    async def run(
+        self,
+        work: Callable[[UnitOfWork], T],
+        *,
+        traces: Mapping[str, str] | None = None,
+        optimistic: bool = False,
+    ) -> T:
         """Run `work` in a transaction, commit, then hand over what was said.
 
+        If it is `optimistic`, the first attempt locks nothing where that is quicker; the next one does.
         A caller that goes away while this runs changes nothing: the work is committed and handed over, or rolled back.
         """
         outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        task = asyncio.create_task(self._carry_out(work, traces, outcome))
+        task = asyncio.create_task(self._carry_out(work, traces, outcome, optimistic=optimistic))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return await outcome
@@ -105,7 +118,12 @@ class Units:
             await asyncio.wait(list(self._running))
 
     async def _carry_out(
-        self, work: Callable[[UnitOfWork], T], traces: Mapping[str, str] | None, outcome: "asyncio.Future[T]"
+        self,
+        work: Callable[[UnitOfWork], T],
+        traces: Mapping[str, str] | None,
+        outcome: "asyncio.Future[T]",
+        *,
+        optimistic: bool,
     ) -> None:
         def transact(connection: sa.Connection) -> tuple[T, UnitOfWork]:
             uow = UnitOfWork(connection, now=self.clock.now(), ids=self.ids, source=self._source, traces=traces)
@@ -114,7 +132,7 @@ class Units:
             return result, uow
 
         try:
-            result, uow = await self.database.write(transact)
+            result, uow = await self.database.write(transact, optimistic=optimistic)
         except Exception as error:
             if not outcome.done():
                 outcome.set_exception(error)

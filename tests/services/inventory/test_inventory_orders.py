@@ -7,7 +7,7 @@ from orderwright.contracts.inventory import StockReleased, StockReservationFaile
 from orderwright.contracts.orders import OrderCompleted
 from orderwright.contracts.payments import PaymentFailed
 from orderwright.kernel.testing import ServiceBench
-from orderwright.services.inventory.domain import DEFAULT_WAREHOUSE, StockMoved
+from orderwright.services.inventory.domain import DEFAULT_WAREHOUSE, StockMoved, Take
 from orderwright.services.inventory.store import moving
 from orderwright.services.inventory.tables import reservations, stock
 from tests.services.inventory.goods import (
@@ -180,12 +180,14 @@ async def test_a_payment_that_comes_before_the_sweep_still_gets_its_goods(bench:
 
 async def test_a_move_that_does_not_hold_moves_nothing_at_all(bench: ServiceBench) -> None:
     await bench.hear(product("a", 3), product("b", 1))
-    moves = {("a", DEFAULT_WAREHOUSE): 3, ("b", DEFAULT_WAREHOUSE): 2}
-    for statement in (moving.RESERVE, moving.RELEASE, moving.DEDUCT, moving.DEDUCT_FREE):
+    takes = [Take("a", DEFAULT_WAREHOUSE, 3), Take("b", DEFAULT_WAREHOUSE, 2)]
+    for move in (moving.RESERVE, moving.RELEASE, moving.DEDUCT, moving.DEDUCT_FREE):
+        moves = moving.moves_of((move, takes))
         with pytest.raises(StockMoved):
-            await bench.do(lambda uow, s=statement: moving.apply(uow.connection, s, moves))  # type: ignore[misc]
+            await bench.do(lambda uow, moves=moves: moving.apply(uow.connection, moves))  # type: ignore[misc]
+    elsewhere = moving.moves_of((moving.RESTOCK, [Take("a", "nowhere", 1)]))
     with pytest.raises(StockMoved):
-        await bench.do(lambda uow: moving.apply(uow.connection, moving.RESTOCK, {("a", "nowhere"): 1}))
+        await bench.do(lambda uow: moving.apply(uow.connection, elsewhere))
     assert (await level(bench, "a"), await level(bench, "b")) == ((3, 0), (1, 0))
 
 

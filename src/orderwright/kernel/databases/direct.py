@@ -5,7 +5,7 @@ than the driver's own work (docs/decisions/0013). Invariant: the same SQL with t
 same errors as by SQLAlchemy's own way. Whoever listens to `before_cursor_execute` hears of every statement.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
@@ -47,6 +47,7 @@ class Prepared:
         self._names = [(name, processors.get(name)) for name in compiled.positiontup or ()]
         self.values = len(self._names)
         """How many values it takes."""
+        self.only_reads = isinstance(compiled.statement, sa.Select) and "FOR UPDATE" not in self.sql
         self._fixed = {
             name: parameter.effective_value for parameter, name in compiled.bind_names.items() if not parameter.required
         }
@@ -83,12 +84,24 @@ class Statements:
     def __init__(self) -> None:
         self._seen: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
         self._prepared: WeakKeyDictionary[Any, dict[Names, Prepared | None]] = WeakKeyDictionary()
+        self._composed: dict[Hashable, str] = {}
 
-    def prepared(self, statement: Any, rows: Sequence[Values], dialect: sa.Dialect, *, many: bool) -> Prepared | None:
-        """`statement` for rows of values like these; None while, or if, it is SQLAlchemy's to carry out."""
+    def composed(self, parts: Hashable, compose: Callable[[], str]) -> str:
+        """The statement that is made of `parts`, which is composed once."""
+        if parts not in self._composed:
+            self._composed[parts] = compose()
+        return self._composed[parts]
+
+    def prepared(
+        self, statement: Any, rows: Sequence[Values], dialect: sa.Dialect, *, many: bool, at_once: bool = False
+    ) -> Prepared | None:
+        """`statement` for rows of values like these; None while, or if, it is SQLAlchemy's to carry out.
+
+        It is not before it came again, unless it is wanted `at_once`.
+        """
         known = self._prepared.get(statement)
         if known is None:
-            if not isinstance(statement, sa.ClauseElement) or not self._comes_again(statement):
+            if not isinstance(statement, sa.ClauseElement) or not (at_once or self._comes_again(statement)):
                 return None
             known = self._prepared[statement] = {}
         names = tuple(rows[0]), many

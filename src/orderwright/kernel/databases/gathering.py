@@ -17,15 +17,18 @@ from orderwright.kernel.databases.direct import Answered, DirectConnection, Prep
 class GatheringConnection(DirectConnection):
     """A connection that keeps writes until somebody asks for something, or until the end."""
 
+    prepares_at_once = False
+    """Whether a statement need not have come before to be prepared."""
+
     def __init__(self, engine: sa.Engine, statements: Statements) -> None:
         super().__init__(engine, statements)
         self._waiting: dict[str, tuple[Any, Values]] = {}
         """By the table that is written to."""
 
-    def later(self, table: sa.Table, statement: Any, values: Values) -> None:
+    def later(self, table: sa.Table, statement: Any, values: Values, *, adds: bool = False) -> None:  # noqa: ARG002
         """Carry `statement` out before anything else is executed here, or before the COMMIT.
 
-        It changes rows of `table`, and reads no other table: it would not see what travels with it.
+        It adds or changes rows of `table`, and reads no other table: it would not see what travels with it.
         """
         if table.name in self._waiting:
             self.catch_up()
@@ -55,28 +58,37 @@ class GatheringConnection(DirectConnection):
         """Carry out what waits. At the end of a transaction, what is all of it needs no BEGIN and no COMMIT."""
         if not self._waiting:
             return
-        waiting, self._waiting = list(self._waiting.values()), {}
+        waiting = list(self._waiting.values())
         prepared = self._prepared(waiting)
         if prepared is None:
-            for statement, values in waiting:
-                super().execute(statement, values)
+            self._waiting = {}
+            self._one_by_one(waiting)
             return
-        filled = tuple(
-            value for one, (_, values) in zip(prepared, waiting, strict=True) for value in one.filled_in(values)
-        )
+        filled = [value for one, (_, values) in zip(prepared, waiting, strict=True) for value in one.filled_in(values)]
+        sql, more = self._together(prepared)
+        self._waiting = {}
         driver: Any = self.connection.dbapi_connection
         # One statement is a transaction of its own.
         driver.autocommit = at_the_end and not driver._started
         try:
-            self.carry_out(together(prepared), filled, None)
+            self.carry_out(sql, (*filled, *more), None)
         finally:
             driver.autocommit = False
+
+    def _one_by_one(self, waiting: Sequence[tuple[Any, Values]]) -> None:
+        for statement, values in waiting:
+            super().execute(statement, values)
+
+    def _together(self, prepared: tuple[Prepared, ...]) -> tuple[str, tuple[Any, ...]]:
+        """One statement that does what all of these do, and the values that it takes beside theirs."""
+        return self._statements.composed(prepared, lambda: together(prepared)), ()
 
     def _prepared(self, waiting: Sequence[tuple[Any, Values]]) -> tuple[Prepared, ...] | None:
         if self.dispatch.before_cursor_execute:
             return None
         found = tuple(
-            self._statements.prepared(statement, [values], self.dialect, many=False) for statement, values in waiting
+            self._statements.prepared(statement, [values], self.dialect, many=False, at_once=self.prepares_at_once)
+            for statement, values in waiting
         )
         return None if None in found else found  # type: ignore[return-value]
 
@@ -94,12 +106,13 @@ async def _answered(driver: Any, sql: str, values: tuple[Any, ...]) -> Answered:
 
 def together(prepared: Sequence[Prepared]) -> str:
     """One statement that does what all of these do."""
-    *others, last = _numbered(prepared)
+    *others, last = numbered(prepared)
     parts = ", ".join(f"part{number} AS ({sql})" for number, sql in enumerate(others))
     return f"WITH {parts} {last}" if parts else last
 
 
-def _numbered(prepared: Sequence[Prepared]) -> list[str]:
+def numbered(prepared: Sequence[Prepared]) -> list[str]:
+    """The SQL of each of these, with their values counted through."""
     texts, before = [], 0
     for one in prepared:
         texts.append(re.sub(r"\$(\d+)", lambda found, before=before: f"${int(found[1]) + before}", one.sql))  # type: ignore[misc]

@@ -12,12 +12,16 @@ from typing import Any, Final, TypeVar
 import asyncpg
 import msgspec
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.util import greenlet_spawn
 
 from orderwright.kernel.databases.direct import Statements
 from orderwright.kernel.databases.gathering import GatheringConnection
-from orderwright.kernel.errors import ConfigurationError, DatabaseMissing, DatabaseUnavailable
+from orderwright.kernel.databases.optimistic import OptimisticConnection
+from orderwright.kernel.errors import ConfigurationError, DatabaseMissing, DatabaseUnavailable, NeedsLocks
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -26,6 +30,8 @@ CONNECTIONS = 5
 CONNECT_TIMEOUT_S = 5.0
 COMMAND_TIMEOUT_S = 30.0
 ATTEMPTS = 8
+OVERTAKEN: Final = ("23", "22P02")
+"""How a statement fails that expected something else to be there: by a constraint, or by its own choice."""
 CONFLICTS: Final = frozenset({"40001", "40P01"})
 """serialization_failure and deadlock_detected: nothing was done, and doing it again is right."""
 OUTAGES: Final = ("08", "53", "57P", "58", "3D000")
@@ -69,8 +75,9 @@ class PostgresDatabase:
                 "it by hand, or let the account make databases (CREATEDB) and run `orderwright migrate`"
             ) from refused
 
-    async def write(self, work: Callable[[sa.Connection], T]) -> T:
-        return await self._to_the_end(self._transact(self._engine, work))
+    async def write(self, work: Callable[[sa.Connection], T], *, optimistic: bool = False) -> T:
+        transact = self._transact_optimistically(work) if optimistic else self._transact(self._engine, work)
+        return await self._to_the_end(transact)
 
     async def read(self, work: Callable[[sa.Connection], T]) -> T:
         return await self._to_the_end(self._transact(self._reading, work))
@@ -98,26 +105,40 @@ class PostgresDatabase:
             # Whoever waited may be gone; then nobody else would ever look at the error.
             task.exception()
 
-    async def _transact(self, engine: sa.Engine, work: Callable[[sa.Connection], T]) -> T:
+    async def _transact_optimistically(self, work: Callable[[sa.Connection], T]) -> T:
+        try:
+            return await self._transact(self._glancing, work, OptimisticConnection)
+        except NeedsLocks as reason:
+            log.debug("done_again_with_locks", database=self.url.database, reason=str(reason))
+            return await self._transact(self._engine, work)
+
+    async def _transact(
+        self,
+        engine: sa.Engine,
+        work: Callable[[sa.Connection], T],
+        kind: type[GatheringConnection] = GatheringConnection,
+    ) -> T:
         attempt = 0
         while True:
             attempt += 1
             try:
                 # One greenlet for all of it: asyncio's own methods of SQLAlchemy start one for each step.
-                return await greenlet_spawn(self._carry_out, engine, work)
+                return await greenlet_spawn(self._carry_out, engine, work, kind)
             except Exception as error:
                 state = _sqlstate(error)
+                if kind is OptimisticConnection and state.startswith(OVERTAKEN):
+                    raise NeedsLocks(f"Somebody was quicker: {_told(error)}") from error
                 if state in CONFLICTS and attempt < ATTEMPTS:
                     continue
                 became_standby = state == STANDBY and engine is self._engine
                 if state in CONFLICTS or became_standby or _is_outage(error, state):
-                    kind = DatabaseMissing if _is_missing(error) else DatabaseUnavailable
-                    raise kind(f"PostgreSQL could not carry out the work: {_told(error)}") from error
+                    outage = DatabaseMissing if _is_missing(error) else DatabaseUnavailable
+                    raise outage(f"PostgreSQL could not carry out the work: {_told(error)}") from error
                 raise
 
-    def _carry_out(self, engine: sa.Engine, work: Callable[[sa.Connection], T]) -> T:
+    def _carry_out(self, engine: sa.Engine, work: Callable[[sa.Connection], T], kind: type[GatheringConnection]) -> T:
         try:
-            connection = GatheringConnection(engine, self._statements)
+            connection = kind(engine, self._statements)
         except Exception as error:
             if _sqlstate(error) == INTERNAL:
                 raise DatabaseUnavailable(f"PostgreSQL takes no connection: {_told(error)}") from error

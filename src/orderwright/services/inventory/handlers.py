@@ -13,7 +13,7 @@ from orderwright.kernel.errors import MalformedMessage
 from orderwright.kernel.handling import Handler
 from orderwright.kernel.messages import Event, Received
 from orderwright.kernel.unit import UnitOfWork
-from orderwright.services.inventory.actions import reserve, settle, stock
+from orderwright.services.inventory.actions import orders, reserve, settle, stock
 from orderwright.services.inventory.actions.reserve import Wish
 from orderwright.services.inventory.domain import ReservationKind, Stated
 from orderwright.services.inventory.settings import InventorySettings
@@ -24,10 +24,14 @@ def handlers(settings: InventorySettings) -> dict[type[Event], Handler]:
     lasts = timedelta(minutes=settings.reservation_minutes)
     softly = timedelta(minutes=settings.soft_reservation_minutes)
 
-    def on_order_created(events: Sequence[Received[OrderCreated]], uow: UnitOfWork) -> None:
+    def on_order_created_or_paid(
+        events: Sequence[Received[OrderCreated | PaymentCompleted | OrderCompleted]], uow: UnitOfWork
+    ) -> None:
+        created = [received.event for received in events if isinstance(received.event, OrderCreated)]
+        # An order that was completed is certainly paid: its goods are deducted, if they are not yet.
+        paid = [received.event.order_id for received in events if not isinstance(received.event, OrderCreated)]
         # An order of an amount needs no goods.
-        wishes = [_wish(received.event, lasts) for received in events if received.event.items]
-        reserve.reserve_for_orders(uow, wishes)
+        orders.carry_on(uow, [_wish(event, lasts) for event in created if event.items], paid)
 
     def on_cart_item_added(events: Sequence[Received[CartItemAdded]], uow: UnitOfWork) -> None:
         if softly:
@@ -38,10 +42,9 @@ def handlers(settings: InventorySettings) -> dict[type[Event], Handler]:
         ProductCreated: on_product_created,
         ProductUpdated: on_product_updated,
         ProductDeleted: on_product_deleted,
-        OrderCreated: on_order_created,
         OrderCancelled: on_order_cancelled,
-        OrderCompleted: on_order_paid,
-        PaymentCompleted: on_order_paid,
+        # One handler for them all, so that a batch reads all of it and then writes all of it.
+        **dict.fromkeys((OrderCreated, PaymentCompleted, OrderCompleted), on_order_created_or_paid),
         PaymentFailed: on_payment_failed,
         CartItemAdded: on_cart_item_added,
     }
@@ -50,11 +53,6 @@ def handlers(settings: InventorySettings) -> dict[type[Event], Handler]:
 def on_order_cancelled(events: Sequence[Received[OrderCancelled]], uow: UnitOfWork) -> None:
     """Undo the reservation or the deduction."""
     settle.cancel_orders(uow, [received.event.order_id for received in events])
-
-
-def on_order_paid(events: Sequence[Received[PaymentCompleted | OrderCompleted]], uow: UnitOfWork) -> None:
-    """Deduct; an order that was completed is certainly paid, so this makes sure of it."""
-    settle.deduct_orders(uow, [received.event.order_id for received in events])
 
 
 def on_payment_failed(events: Sequence[Received[PaymentFailed]], uow: UnitOfWork) -> None:

@@ -41,6 +41,7 @@ def assemble(kit: Kit) -> Service:
         router=router(),
         desk=desk,
         consumes=handlers(settings),
+        optimistic=True,
         emits=inventory.EVENTS,
         jobs=(
             Job("expire-reservations", expire_reservations, settings.expire_every_s),

@@ -14,7 +14,7 @@ from msgspec import UNSET
 
 from orderwright.contracts.orders import OrderCancelled, OrderCompleted, OrderCreated, OrderLine
 from orderwright.kernel import money
-from orderwright.kernel.errors import BusinessError, Conflict, Invalid, Refused
+from orderwright.kernel.errors import BusinessError, Conflict, Invalid, NeedsLocks, Refused
 from orderwright.kernel.saga import SagaState
 from orderwright.kernel.unit import UnitOfWork
 from orderwright.services.order import store
@@ -59,7 +59,7 @@ class Book:
     def __init__(self, uow: UnitOfWork, order_ids: Iterable[str] = ()) -> None:
         ids = sorted(set(order_ids))
         self.uow = uow
-        self.orders, sagas = store.lock(uow.connection, ids)
+        self.orders, sagas = (store.read if uow.optimistic else store.lock)(uow.connection, ids)
         self.sagas = dict(sagas)
         self._facts: list[tuple[str, str, int, Fact, datetime]] = []
         self._new: set[str] = set()
@@ -96,6 +96,8 @@ class Book:
     def save(self) -> None:
         """Write all of it."""
         connection, ids = self.uow.connection, self.uow.ids
+        if self.uow.optimistic and not self._changed | self._moved <= {order_id for _, order_id, *_ in self._facts}:
+            raise NeedsLocks("An order that changes without a fact has no next version that only one can make")
         if self._facts:
             store.append_facts(connection, self._facts)
         if new := [self.orders[order_id] for order_id in sorted(self._new)]:

@@ -38,7 +38,9 @@ def assemble(kit: Kit) -> Service:
     asked_for: Gathered[str, Order | None] = Gathered(
         lambda order_ids: load_orders(kit, order_ids), pace=pace_of_requests(kit.clock)
     )
-    desk = OrderDesk(kit, settings, saga, Intake(kit.units, saga.place), AwaitedAnswers(), wishes, asked_for)
+    desk = OrderDesk(
+        kit, settings, saga, Intake(kit.units, saga.place, optimistic=True), AwaitedAnswers(), wishes, asked_for
+    )
 
     async def drive_sagas() -> bool:
         return await kit.units.run(saga.drive) > 0
@@ -60,6 +62,7 @@ def assemble(kit: Kit) -> Service:
         router=router(),
         desk=desk,
         consumes=handlers(saga, settings, desk.awaited.settle),
+        optimistic=True,
         emits=orders.EVENTS,
         jobs=(
             Job("drive-sagas", drive_sagas, settings.drive_every_s),

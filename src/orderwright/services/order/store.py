@@ -43,21 +43,31 @@ _SEEN = (
     .where(among(orders.c.id, "ids"))
     .order_by(orders.c.id, order_items.c.id)
 )
+_SAGA = (
+    order_sagas.c.order_id,
+    order_sagas.c.status.label("saga_status"),
+    order_sagas.c.steps,
+    order_sagas.c.reason,
+    order_sagas.c.due_at,
+)
+_LINE = (order_items.c.product_id, order_items.c.quantity, order_items.c.unit_price)
+_WITH_LINES_AND_SAGAS = orders.outerjoin(order_sagas, order_sagas.c.order_id == orders.c.id).outerjoin(
+    order_items, order_items.c.order_id == orders.c.id
+)
 _LINES_AND_SAGAS = (
-    sa.select(
-        orders.c.id.label("of"),
-        order_sagas,
-        order_items.c.product_id,
-        order_items.c.quantity,
-        order_items.c.unit_price,
-    )
-    .outerjoin(order_sagas, order_sagas.c.order_id == orders.c.id)
-    .outerjoin(order_items, order_items.c.order_id == orders.c.id)
+    sa.select(orders.c.id.label("of"), *_SAGA, *_LINE)
+    .select_from(_WITH_LINES_AND_SAGAS)
+    .where(among(orders.c.id, "ids"))
+    .order_by(order_items.c.id)
+)
+_ALL = (
+    sa.select(orders, *_SAGA, *_LINE)
+    .select_from(_WITH_LINES_AND_SAGAS)
     .where(among(orders.c.id, "ids"))
     .order_by(order_items.c.id)
 )
 _LINES = sa.select(order_items).where(among(order_items.c.order_id, "ids")).order_by(order_items.c.id)
-_SAGAS = sa.select(order_sagas).where(among(order_sagas.c.order_id, "ids"))
+_SAGAS = sa.select(*_SAGA).where(among(order_sagas.c.order_id, "ids"))
 _DUE = due(sa.select(order_sagas.c.order_id), order_sagas.c.due_at)
 _PRICES = sa.select(products).where(among(products.c.product_id, "ids"))
 
@@ -71,8 +81,15 @@ def lock(connection: sa.Connection, order_ids: Sequence[str]) -> tuple[dict[str,
     rest: dict[str, list[Any]] = {}
     for row in connection.execute(_LINES_AND_SAGAS, {"ids": [row.id for row in locked]}) if locked else ():
         rest.setdefault(row.of, []).append(row)
-    sagas = {order_id: (_saga(rows[0]), rows[0].due_at) for order_id, rows in rest.items() if rows[0].order_id}
-    return {row.id: _order(row, _lines(rest[row.id])) for row in locked}, sagas
+    return {row.id: _order(row, _lines(rest[row.id])) for row in locked}, _sagas(rest)
+
+
+def read(connection: sa.Connection, order_ids: Sequence[str]) -> tuple[dict[str, Order], Sagas]:
+    """What `lock` finds, as of one moment and without a lock: whoever moves an order since makes its next version."""
+    found: dict[str, list[Any]] = {}
+    for row in connection.execute(_ALL, {"ids": list(order_ids)}) if order_ids else ():
+        found.setdefault(row.id, []).append(row)
+    return {order_id: _order(rows[0], _lines(rows)) for order_id, rows in found.items()}, _sagas(found)
 
 
 def see(connection: sa.Connection, order_ids: Sequence[str]) -> dict[str, Order]:
@@ -307,6 +324,10 @@ def _order(row: Any, lines: tuple[Line, ...]) -> Order:
     )
 
 
+def _sagas(joined: Mapping[str, Sequence[Any]]) -> Sagas:
+    return {order_id: (_saga(rows[0]), rows[0].due_at) for order_id, rows in joined.items() if rows[0].order_id}
+
+
 def _lines(joined: Sequence[Any]) -> tuple[Line, ...]:
     return tuple(_line(row) for row in joined if row.product_id is not None)
 
@@ -328,4 +349,4 @@ def _step(step: StepState) -> dict[str, Any]:
 
 def _saga(row: Any) -> SagaState:
     steps = tuple(StepState(**{**step, "status": StepStatus(step["status"])}) for step in row.steps)
-    return SagaState(SagaStatus(row.status), steps, row.reason)
+    return SagaState(SagaStatus(row.saga_status), steps, row.reason)

@@ -12,7 +12,9 @@ from datetime import timedelta
 from orderwright.contracts.inventory import StockLine, StockReservationFailed, StockReserved
 from orderwright.kernel.errors import BusinessError, Conflict, NotFound, Refused
 from orderwright.kernel.unit import UnitOfWork
+from orderwright.services.inventory.actions.changes import Changes
 from orderwright.services.inventory.domain import (
+    Levels,
     Reservation,
     ReservationKind,
     ReservationStatus,
@@ -34,46 +36,41 @@ class Wish:
     lasts: timedelta | None
 
 
-def reserve_for_orders(uow: UnitOfWork, wishes: Sequence[Wish]) -> None:
-    """Set goods aside for orders that were created, and say for each whether it worked.
+def reserve_for_orders(
+    changes: Changes, wishes: Mapping[str, Wish], soft: Iterable[Reservation], free: Levels
+) -> dict[str, Reservation]:
+    """Set goods aside for orders (by their ids) that have no reservation yet, and say for each whether it worked.
 
-    An order that has a reservation already, also a cancelled one, gets no second one: its message came twice or late.
+    Of `free`, and of what is set aside for their carts (`soft`); answers what is set aside now, by order.
     """
-    known, soft = holdings.by_order_and_cart(
-        uow.connection,
-        (wish.order_id for wish in wishes if wish.order_id),
-        (wish.owner for wish in wishes if wish.owner is not None),
-    )
-    _repeat_answers(uow, [r for r in known.values() if r.status is ReservationStatus.RESERVED])
-    fresh = {wish.order_id: wish for wish in wishes if wish.order_id is not None and wish.order_id not in known}
+    uow = changes.uow
     carts: defaultdict[str | None, list[Reservation]] = defaultdict(list)
     for reservation in soft:
         carts[reservation.owner].append(reservation)
-    free = levels.available(uow.connection, (p for wish in fresh.values() for p, _ in wish.lines), lock=True)
-    ordered: list[Reservation] = []
-    made: list[Reservation] = []
-    for order_id, wish in fresh.items():
+    made: dict[str, Reservation] = {}
+    for order_id, wish in wishes.items():
         wanted = totals(wish.lines)
         # Only when it is this person's turn: before that, their cart's goods are nobody else's.
         theirs = [r for r in carts[wish.owner] if not wanted.keys().isdisjoint(r.wanted)]
         carts[wish.owner] = [r for r in carts[wish.owner] if r not in theirs]
-        ordered += theirs
-        free.give(take for reservation in theirs for take in reservation.takes)
+        for reservation in theirs:
+            changes.release(reservation, ReservationStatus.CANCELLED, reason="ordered")
+            free.give(reservation.takes)
         planned = free.take(wanted)
         if isinstance(planned, list):
             uow.emit(StockReservationFailed(order_id=order_id, items=lines_of(wanted), reason=reason_of(planned)))
         else:
-            made.append(_reservation(uow, wish, planned))
+            made[order_id] = _reservation(uow, wish, planned)
+            changes.make(made[order_id])
             uow.emit(StockReserved(order_id=order_id, items=lines_of(wanted)))
-    _release_carts(uow, ordered)
-    _commit_plan(uow, made)
+    return made
 
 
 def reserve(uow: UnitOfWork, wishes: Sequence[Wish]) -> list[str | BusinessError]:
     """Set goods aside on request: the id of each reservation, or why there is none."""
     known = holdings.by_order(uow.connection, [wish.order_id for wish in wishes if wish.order_id], lock=True)
     free = levels.available(uow.connection, (p for wish in wishes for p, _ in wish.lines), lock=True)
-    made: list[Reservation] = []
+    changes = Changes(uow)
     results: list[str | BusinessError] = []
     for wish in wishes:
         if wish.order_id is not None and wish.order_id in known:
@@ -84,11 +81,11 @@ def reserve(uow: UnitOfWork, wishes: Sequence[Wish]) -> list[str | BusinessError
             results.append(Refused(reason_of(planned), problem="insufficient-inventory"))
             continue
         reservation = _reservation(uow, wish, planned)
-        made.append(reservation)
+        changes.make(reservation)
         results.append(reservation.id)
         if wish.order_id is not None:
             known[wish.order_id] = reservation
-    _commit_plan(uow, made)
+    changes.save()
     return results
 
 
@@ -98,12 +95,12 @@ def change(
     """Give a living reservation other goods, or more time. Refused, and unchanged, when they are not there."""
     reservation = living(uow, reservation_id)
     if lines is not None:
-        moving.apply(uow.connection, moving.RELEASE, moving.moves_of(reservation.takes))
+        moving.apply(uow.connection, moving.moves_of((moving.RELEASE, reservation.takes)))
         free = levels.available(uow.connection, (product for product, _ in lines), lock=True)
         planned = free.take(totals(lines))
         if isinstance(planned, list):
             raise Refused(reason_of(planned), problem="insufficient-inventory")
-        moving.apply(uow.connection, moving.RESERVE, moving.moves_of(planned))
+        moving.apply(uow.connection, moving.moves_of((moving.RESERVE, planned)))
         holdings.replace_lines(uow.connection, {reservation_id: planned})
         uow.wake("publish-levels")
     expires_at = reservation.expires_at if lasts is None else uow.now + lasts
@@ -117,14 +114,14 @@ def reserve_softly(uow: UnitOfWork, added: Iterable[tuple[str, str, int]], lasts
     """Set aside for carts (owner, product, quantity) what is there of it; a cart is no promise."""
     added = list(added)
     free = levels.available(uow.connection, (product for _, product, _ in added), lock=True)
-    made: list[Reservation] = []
+    changes = Changes(uow)
     for owner, product, quantity in added:
         possible = min(quantity, free.available(product))
         planned = free.take({product: possible}) if possible > 0 else []
         if isinstance(planned, tuple):
             wish = Wish([(product, possible)], None, owner, ReservationKind.CART, lasts)
-            made.append(_reservation(uow, wish, planned))
-    _commit_plan(uow, made)
+            changes.make(_reservation(uow, wish, planned))
+    changes.save()
 
 
 def living(uow: UnitOfWork, reservation_id: str) -> Reservation:
@@ -156,24 +153,8 @@ def _reservation(uow: UnitOfWork, wish: Wish, takes: tuple[Take, ...]) -> Reserv
     )
 
 
-def _commit_plan(uow: UnitOfWork, made: Sequence[Reservation]) -> None:
-    takes = (take for reservation in made for take in reservation.takes)
-    moving.apply(uow.connection, moving.RESERVE, moving.moves_of(takes))
-    holdings.insert(uow.connection, made)
-    if made:
-        uow.wake("publish-levels")
-
-
-def _release_carts(uow: UnitOfWork, ordered: Sequence[Reservation]) -> None:
-    takes = (take for reservation in ordered for take in reservation.takes)
-    moving.apply(uow.connection, moving.RELEASE, moving.moves_of(takes))
-    ids = [reservation.id for reservation in ordered]
-    holdings.set_status(uow.connection, ids, ReservationStatus.CANCELLED, uow.now, reason="ordered")
-    if ordered:
-        uow.wake("publish-levels")
-
-
-def _repeat_answers(uow: UnitOfWork, reservations: Iterable[Reservation]) -> None:
+def repeat_answers(uow: UnitOfWork, reservations: Iterable[Reservation]) -> None:
+    """Say once more that these goods are set aside, because it was asked for once more."""
     for reservation in reservations:
         assert reservation.order_id is not None
         uow.emit(StockReserved(order_id=reservation.order_id, items=lines_of(reservation.wanted)))

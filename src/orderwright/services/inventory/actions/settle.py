@@ -5,11 +5,12 @@ transaction. OrderCancelled is always answered with StockReleased, also when it 
 heard of, because the saga waits for it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from orderwright.contracts.inventory import StockDeducted, StockReleased, StockReservationFailed
 from orderwright.kernel.errors import Conflict, NotFound
 from orderwright.kernel.unit import UnitOfWork
+from orderwright.services.inventory.actions.changes import Changes
 from orderwright.services.inventory.actions.reserve import lines_of
 from orderwright.services.inventory.domain import Reservation, ReservationKind, ReservationStatus, Take, reason_of
 from orderwright.services.inventory.store import holdings, levels, moving
@@ -35,18 +36,11 @@ def release_unpaid(uow: UnitOfWork, order_ids: Sequence[str]) -> None:
     _say_released(uow, living)
 
 
-def deduct_orders(uow: UnitOfWork, order_ids: Sequence[str]) -> None:
-    """These orders are paid: their goods leave the stock for good.
-
-    An order whose reservation has expired gets its goods all the same if they are there; otherwise it learns that not.
-    """
-    known = holdings.by_order(uow.connection, order_ids, lock=True)
-    living = [r for r in known.values() if r.status is ReservationStatus.RESERVED]
-    moving.apply(uow.connection, moving.DEDUCT, moving.moves_of(take for r in living for take in r.takes))
-    holdings.set_status(uow.connection, [r.id for r in living], ReservationStatus.DEDUCTED, uow.now)
+def deduct(changes: Changes, living: Iterable[Reservation]) -> None:
+    """The orders of these are paid: their goods leave the stock for good."""
     for reservation in living:
-        _say_deducted(uow, reservation)
-    _deduct_expired(uow, [r for r in known.values() if r.status is ReservationStatus.EXPIRED])
+        changes.deduct(reservation)
+        _say_deducted(changes.uow, reservation)
 
 
 def cancel(uow: UnitOfWork, reservation_id: str) -> Reservation:
@@ -82,15 +76,16 @@ def _end(
     gone = [r for r in reservations if r.status is ReservationStatus.DEDUCTED]
     # An expired reservation of a cancelled order must not be revived by a late payment.
     stale = [r for r in reservations if r.status is ReservationStatus.EXPIRED]
-    moving.apply(uow.connection, moving.RELEASE, moving.moves_of(take for r in living for take in r.takes))
-    moving.apply(uow.connection, moving.RESTOCK, moving.moves_of(take for r in gone for take in r.takes))
+    free, back = ([take for r in ended for take in r.takes] for ended in (living, gone))
+    moving.apply(uow.connection, moving.moves_of((moving.RELEASE, free), (moving.RESTOCK, back)))
     ids = [r.id for r in (*living, *gone, *stale)]
     holdings.set_status(uow.connection, ids, status, uow.now, reason=reason)
     if living or gone:
         uow.wake("publish-levels")
 
 
-def _deduct_expired(uow: UnitOfWork, expired: Sequence[Reservation]) -> None:
+def deduct_expired(uow: UnitOfWork, expired: Sequence[Reservation]) -> None:
+    """The orders of these are paid too late: they get their goods all the same if they are there, or learn that not."""
     if not expired:
         return
     free = levels.available(uow.connection, (product for r in expired for product in r.wanted), lock=True)
@@ -104,8 +99,8 @@ def _deduct_expired(uow: UnitOfWork, expired: Sequence[Reservation]) -> None:
             reason = f"The reservation expired before payment. {reason_of(planned)}"
             items = lines_of(reservation.wanted)
             uow.emit(StockReservationFailed(order_id=reservation.order_id, items=items, reason=reason))
-    takes = (take for planned in taken.values() for take in planned)
-    moving.apply(uow.connection, moving.DEDUCT_FREE, moving.moves_of(takes))
+    takes = [take for planned in taken.values() for take in planned]
+    moving.apply(uow.connection, moving.moves_of((moving.DEDUCT_FREE, takes)))
     holdings.replace_lines(uow.connection, taken)
     holdings.set_status(uow.connection, list(taken), ReservationStatus.DEDUCTED, uow.now)
     if taken:

@@ -10,7 +10,7 @@ from typing import Any
 from orderwright.contracts.inventory import StockUpdated
 from orderwright.kernel.errors import Conflict, NotFound
 from orderwright.kernel.unit import UnitOfWork
-from orderwright.services.inventory.domain import DEFAULT_WAREHOUSE, Product, Stated, StockMoved
+from orderwright.services.inventory.domain import DEFAULT_WAREHOUSE, Product, Stated, StockMoved, Take
 from orderwright.services.inventory.store import levels, moving, warehouses
 
 
@@ -49,7 +49,8 @@ def set_level(
     row = levels.in_warehouse(uow.connection, [product_id], warehouse_id)[product_id]
     change = adjust if adjust is not None else (on_hand or 0) - row.on_hand
     try:
-        moving.apply(uow.connection, moving.RECEIVE, {(product_id, warehouse_id): change})
+        received = [Take(product_id, warehouse_id, change)]
+        moving.apply(uow.connection, moving.moves_of((moving.RECEIVE, received)))
     except StockMoved:
         raise Conflict(
             f"{row.reserved} of {product_id} are set aside in {warehouse_id}; the level cannot fall below that",
@@ -91,8 +92,8 @@ def _state(uow: UnitOfWork, stated: Mapping[str, int]) -> None:
     """Bring the default warehouse to these levels, but never below what is set aside there."""
     levels.open_stock(uow.connection, stated, DEFAULT_WAREHOUSE)
     rows = levels.in_warehouse(uow.connection, stated, DEFAULT_WAREHOUSE)
-    changes = {
-        (product_id, DEFAULT_WAREHOUSE): max(quantity, rows[product_id].reserved) - rows[product_id].on_hand
+    received = [
+        Take(product_id, DEFAULT_WAREHOUSE, max(quantity, rows[product_id].reserved) - rows[product_id].on_hand)
         for product_id, quantity in stated.items()
-    }
-    moving.apply(uow.connection, moving.RECEIVE, changes)
+    ]
+    moving.apply(uow.connection, moving.moves_of((moving.RECEIVE, received)))

@@ -9,9 +9,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from orderwright.kernel.rows import among, due, later, one_of
+from orderwright.kernel.rows import among, change_all, due, later, one_of
 from orderwright.kernel.rows import insert as insert_rows
-from orderwright.services.inventory.domain import Reservation, ReservationKind, ReservationStatus, Take
+from orderwright.services.inventory.domain import Reservation, ReservationKind, ReservationStatus, StockMoved, Take
 from orderwright.services.inventory.tables import reservation_lines, reservations
 
 _BY_ORDERS = sa.select(reservations).where(among(reservations.c.order_id, "ids")).order_by(reservations.c.id)
@@ -25,18 +25,23 @@ _EXPIRED = due(
     sa.select(reservations).where(reservations.c.status == ReservationStatus.RESERVED.value), reservations.c.expires_at
 )
 
-_BY_ORDERS_AND_CARTS = (
-    sa.select(reservations)
-    .where(
-        among(reservations.c.order_id, "ids")
-        | sa.and_(
-            among(reservations.c.owner, "owners"),
-            reservations.c.kind == ReservationKind.CART.value,
-            reservations.c.status == ReservationStatus.RESERVED.value,
-        )
+_OF_ORDERS_OR_CARTS = among(reservations.c.order_id, "ids") | sa.and_(
+    among(reservations.c.owner, "owners"),
+    # As they stand in the index, which knows carts only.
+    sa.literal_column("kind = 'cart'"),
+    sa.literal_column("status = 'reserved'"),
+)
+_BY_ORDERS_AND_CARTS = sa.select(reservations).where(_OF_ORDERS_OR_CARTS).order_by(reservations.c.id).with_for_update()
+_SEEN_WITH_LINES = (
+    sa.select(
+        reservations,
+        reservation_lines.c.product_id,
+        reservation_lines.c.warehouse_id,
+        reservation_lines.c.quantity,
     )
-    .order_by(reservations.c.id)
-    .with_for_update()
+    .outerjoin(reservation_lines, reservation_lines.c.reservation_id == reservations.c.id)
+    .where(_OF_ORDERS_OR_CARTS)
+    .order_by(reservations.c.id, reservation_lines.c.product_id, reservation_lines.c.warehouse_id)
 )
 _SET_STATUS = (
     sa.update(reservations)
@@ -47,6 +52,8 @@ _SET_STATUS = (
         reason=sa.func.coalesce(sa.bindparam("why", type_=reservations.c.reason.type), reservations.c.reason),
     )
 )
+
+_ENDED = "status = given.status, reason = coalesce(given.reason, reservations.reason), updated_at = given.updated_at"
 
 
 def insert(connection: sa.Connection, new: Sequence[Reservation]) -> None:
@@ -115,6 +122,13 @@ def set_status(
         later(connection, reservations, _SET_STATUS, values)
 
 
+def end(connection: sa.Connection, ended: Sequence[Reservation], now: datetime) -> None:
+    """These, which were living, have the status and the reason that they are given with. StockMoved when one is not."""
+    rows = [{"id": r.id, "status": r.status.value, "reason": r.reason, "updated_at": now} for r in ended]
+    if not change_all(connection, reservations, rows, ["id"], _ENDED, "reservations.status = 'reserved'"):
+        raise StockMoved("What was to end is over already")
+
+
 def set_expiry(connection: sa.Connection, reservation_id: str, expires_at: datetime | None, now: datetime) -> None:
     """A reservation lasts until then."""
     connection.execute(
@@ -130,11 +144,14 @@ def by_order(connection: sa.Connection, order_ids: Iterable[str], *, lock: bool 
 
 
 def by_order_and_cart(
-    connection: sa.Connection, order_ids: Iterable[str], owners: Iterable[str]
+    connection: sa.Connection, order_ids: Iterable[str], owners: Iterable[str], *, lock: bool
 ) -> tuple[dict[str, Reservation], list[Reservation]]:
-    """The reservations of these orders, and what is set aside for these people's carts; all of them locked."""
+    """The reservations of these orders, and what is set aside for these people's carts."""
     wanted = {"ids": sorted(set(order_ids)), "owners": sorted(set(owners))}
-    found = _with_lines(connection, connection.execute(_BY_ORDERS_AND_CARTS, wanted).all())
+    if lock:
+        found = _with_lines(connection, connection.execute(_BY_ORDERS_AND_CARTS, wanted).all())
+    else:
+        found = _joined(connection.execute(_SEEN_WITH_LINES, wanted).all())
     return {r.order_id: r for r in found if r.order_id is not None}, [r for r in found if r.order_id is None]
 
 
@@ -160,19 +177,31 @@ def _with_lines(connection: sa.Connection, rows: Sequence[Any]) -> list[Reservat
     lines: dict[str, list[Take]] = {row.id: [] for row in rows}
     if lines:
         for row in connection.execute(_LINES, {"ids": list(lines)}):
-            lines[row.reservation_id].append(Take(row.product_id, row.warehouse_id, row.quantity))
-    return [
-        Reservation(
-            id=row.id,
-            order_id=row.order_id,
-            kind=ReservationKind(row.kind),
-            owner=row.owner,
-            status=ReservationStatus(row.status),
-            takes=tuple(lines[row.id]),
-            expires_at=row.expires_at,
-            created_at=row.created_at,
-            updated_at=row.updated_at,
-            reason=row.reason,
-        )
-        for row in rows
-    ]
+            lines[row.reservation_id].append(_take(row))
+    return [_reservation(row, lines[row.id]) for row in rows]
+
+
+def _joined(rows: Sequence[Any]) -> list[Reservation]:
+    by_id: dict[str, list[Any]] = {}
+    for row in rows:
+        by_id.setdefault(row.id, []).append(row)
+    return [_reservation(of[0], [_take(row) for row in of if row.product_id is not None]) for of in by_id.values()]
+
+
+def _take(row: Any) -> Take:
+    return Take(row.product_id, row.warehouse_id, row.quantity)
+
+
+def _reservation(row: Any, takes: Sequence[Take]) -> Reservation:
+    return Reservation(
+        id=row.id,
+        order_id=row.order_id,
+        kind=ReservationKind(row.kind),
+        owner=row.owner,
+        status=ReservationStatus(row.status),
+        takes=tuple(takes),
+        expires_at=row.expires_at,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        reason=row.reason,
+    )

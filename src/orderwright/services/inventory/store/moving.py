@@ -1,60 +1,77 @@
-"""Every change of stock is one conditional statement; the rows that it affects decide.
+"""Every change of stock is conditional, many rows in one statement; the rows that it affects decide.
 
-Invariant: a statement that would take what is not there changes nothing, and `apply` raises, so nobody can overlook it.
+Invariant: a statement that would take what is not there changes nothing, and `apply` lets its transaction not go on, so
+nobody can overlook it.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Final
 
 import sqlalchemy as sa
 
-from orderwright.kernel.rows import among, change, later
+from orderwright.kernel.rows import among, change_all, later
 from orderwright.services.inventory.domain import StockMoved, Take
 from orderwright.services.inventory.tables import products, stock
-
-Moves = Mapping[tuple[str, str], int]
-"""How many, by (product, warehouse)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """What becomes of a row of stock, and when it may; `given.n` is how many."""
+    """What becomes of a row of stock for each piece that is moved."""
 
-    sets: str
-    where: str
+    on_hand: int = 0
+    reserved: int = 0
+    received: int = 0
+    sold: int = 0
+    returned: int = 0
+
+    def plus(self, other: "Move", n: int) -> "Move":
+        """This, and then `other` for `n` pieces."""
+        return Move(*(getattr(self, name) + n * getattr(other, name) for name in COLUMNS))
 
 
-RESERVE = Move("reserved = reserved + given.n", "on_hand - reserved >= given.n")
-RELEASE = Move("reserved = reserved - given.n", "reserved >= given.n")
-DEDUCT = Move(
-    "on_hand = on_hand - given.n, reserved = reserved - given.n, sold = sold + given.n", "reserved >= given.n"
+COLUMNS: Final = tuple(field.name for field in fields(Move))
+RESERVE: Final = Move(reserved=1)
+RELEASE: Final = Move(reserved=-1)
+DEDUCT: Final = Move(on_hand=-1, reserved=-1, sold=1)
+DEDUCT_FREE: Final = Move(on_hand=-1, sold=1)
+RESTOCK: Final = Move(on_hand=1, returned=1)
+RECEIVE: Final = Move(on_hand=1, received=1)
+
+SETS: Final = ", ".join(f"{name} = stock.{name} + given.{name}" for name in COLUMNS)
+HOLDS: Final = (
+    "stock.reserved + given.reserved >= 0 AND stock.on_hand + given.on_hand >= stock.reserved + given.reserved"
 )
-DEDUCT_FREE = Move("on_hand = on_hand - given.n, sold = sold + given.n", "on_hand - reserved >= given.n")
-RESTOCK = Move("on_hand = on_hand + given.n, returned = returned + given.n", "true")
-RECEIVE = Move("on_hand = on_hand + given.n, received = received + given.n", "on_hand + given.n >= reserved")
+"""What is moved is there: set aside, or free."""
+
+Moves = Mapping[tuple[str, str], Move]
+"""What becomes of the row of each (product, warehouse)."""
 
 
-def apply(connection: sa.Connection, move: Move, moves: Moves) -> None:
+def moves_of(*moved: tuple[Move, Iterable[Take]]) -> Moves:
+    """Moves of goods, added up by where they lie: what several come to is one change of a row."""
+    moves: dict[tuple[str, str], Move] = {}
+    for move, takes in moved:
+        for take in takes:
+            place = take.product_id, take.warehouse_id
+            moves[place] = moves.get(place, Move()).plus(move, take.quantity)
+    return moves
+
+
+def apply(connection: sa.Connection, moves: Moves) -> None:
     """Carry out one conditional change for each (product, warehouse). StockMoved when not every one of them held."""
-    changes = sorted((place, n) for place, n in moves.items() if n)
-    rows = [{"product_id": product, "warehouse_id": warehouse, "n": n} for (product, warehouse), n in changes]
+    changes = {place: move for place, move in sorted(moves.items()) if move != Move()}
+    rows = [
+        {"product_id": product, "warehouse_id": warehouse} | {name: getattr(move, name) for name in COLUMNS}
+        for (product, warehouse), move in changes.items()
+    ]
     if not rows:
         return
-    done = change(connection, stock, rows, ["product_id", "warehouse_id"], move.sets, move.where)
-    if done != len(rows):
+    if not change_all(connection, stock, rows, ["product_id", "warehouse_id"], SETS, HOLDS):
         raise StockMoved("What was to be moved is not there any more")
     # What was set aside and leaves was not available before either: there is nothing to tell.
-    if move is not DEDUCT:
-        mark_dirty(connection, {product for (product, _), _ in changes})
-
-
-def moves_of(takes: Iterable[Take]) -> dict[tuple[str, str], int]:
-    """Takes added up by product and warehouse."""
-    moves: defaultdict[tuple[str, str], int] = defaultdict(int)
-    for take in takes:
-        moves[take.product_id, take.warehouse_id] += take.quantity
-    return dict(moves)
+    if news := {product for (product, _), move in changes.items() if move.on_hand != move.reserved}:
+        mark_dirty(connection, news)
 
 
 _MARK_DIRTY = sa.update(products).where(among(products.c.product_id, "ids")).values(dirty=True)
