@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+import msgspec
+
 from orderwright.kernel.messages import Message
 
 
@@ -37,8 +39,7 @@ class Capabilities:
     """How many `publish` calls may run at once without disturbing the order per key."""
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(msgspec.Struct, frozen=True):
     """One message as the broker handed it over: raw, because reading it may fail."""
 
     topic: str

@@ -9,7 +9,7 @@ import secrets
 import uuid
 from typing import Protocol
 
-import uuid_utils.compat
+import uuid_utils
 
 NAMESPACE = uuid.UUID("7d7a2f0e-6f4e-5d0b-9a53-0d3f5f6c7b11")
 
@@ -31,7 +31,7 @@ class SystemIds:
     """Ids from the machine's clock and entropy."""
 
     def new(self) -> str:
-        return str(uuid_utils.compat.uuid7())
+        return str(uuid_utils.uuid7())
 
     def secret(self, n_bytes: int = 32) -> str:
         return secrets.token_urlsafe(n_bytes)

@@ -6,7 +6,6 @@ number that is written and read without ever being a binary float. A consumer ig
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -42,8 +41,7 @@ E = TypeVar("E", bound=Event)
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True):
     """An event as it lies in an outbox or travels through a broker: attributes beside an opaque body."""
 
     id: str
@@ -91,8 +89,7 @@ class Message:
             raise MalformedMessage(f"A message on {topic} has unusable attributes: {error}") from error
 
 
-@dataclass(frozen=True, slots=True)
-class Received(Generic[E]):
+class Received(msgspec.Struct, Generic[E], frozen=True):
     """An event as a handler gets it: the payload and the message that brought it."""
 
     event: E

@@ -6,11 +6,11 @@ blamed on the message.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
+import msgspec
 import sqlalchemy as sa
 import structlog
 
@@ -37,8 +37,7 @@ PAUSE_S = 1.0
 LEASE = timedelta(seconds=60)
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(msgspec.Struct, frozen=True):
     """A delivery that could be read."""
 
     delivery: Delivery

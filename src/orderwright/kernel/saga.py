@@ -7,8 +7,11 @@ end, except that a completed saga may still be undone on request while the servi
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
+from msgspec.structs import replace
 
 from orderwright.kernel.messages import Event
 
@@ -63,8 +66,7 @@ class Saga:
         return next(step for step in self.steps if step.name == name)
 
 
-@dataclass(frozen=True, slots=True)
-class StepState:
+class StepState(msgspec.Struct, frozen=True):
     """What became of a step in one instance."""
 
     name: str
@@ -75,8 +77,7 @@ class StepState:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SagaState:
+class SagaState(msgspec.Struct, frozen=True):
     """One instance."""
 
     status: SagaStatus
@@ -121,8 +122,7 @@ class Abandon:
 Signal = type[Event] | TimedOut | Abandon
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """What to do now that the signal was heard."""
 
     state: SagaState
@@ -130,7 +130,7 @@ class Decision:
     """Steps to begin."""
     undo: tuple[str, ...] = ()
     """Steps to undo, in this order."""
-    completed: tuple[str, ...] = field(default=())
+    completed: tuple[str, ...] = ()
     """Steps that the signal completed."""
     changed: bool = True
 
@@ -227,5 +227,5 @@ def _undone(state: SagaState, names: Sequence[str]) -> Decision:
 
 
 def _with(state: SagaState, name: str, **changes: object) -> SagaState:
-    steps = tuple(replace(step, **changes) if step.name == name else step for step in state.steps)  # type: ignore[arg-type]
+    steps = tuple(replace(step, **changes) if step.name == name else step for step in state.steps)
     return replace(state, steps=steps)

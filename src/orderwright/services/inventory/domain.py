@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
+import msgspec
+
 from orderwright.kernel.errors import OrderwrightError
 
 DEFAULT_WAREHOUSE = "main"
@@ -72,8 +74,7 @@ class Product:
         return replace(self, name=word.name or self.name, catalog_time=word.at if says_quantity else self.catalog_time)
 
 
-@dataclass(frozen=True, slots=True)
-class Take:
+class Take(msgspec.Struct, frozen=True):
     """So many of a product from one warehouse."""
 
     product_id: str
@@ -81,8 +82,7 @@ class Take:
     quantity: int
 
 
-@dataclass(frozen=True, slots=True)
-class Reservation:
+class Reservation(msgspec.Struct, frozen=True):
     """Goods set aside."""
 
     id: str

@@ -5,12 +5,13 @@ written in the transaction that changes the projection.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from orderwright.contracts.orders import OrderCancelled, OrderCompleted, OrderCreated, OrderLine
 from orderwright.kernel import money

@@ -5,11 +5,13 @@ not from the order in which it became known; `TRANSITIONS` lists every move that
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 
 class OrderStatus(StrEnum):
@@ -82,8 +84,7 @@ TRANSITIONS: Mapping[OrderStatus, frozenset[OrderStatus]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(msgspec.Struct, frozen=True):
     """How many of a product, at which price each."""
 
     product_id: str
@@ -95,16 +96,14 @@ class Line:
         return self.unit_price * self.quantity
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(msgspec.Struct, frozen=True):
     """Something that happened to an order; `data` is JSON, with amounts as text."""
 
     type: FactType
     data: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(msgspec.Struct, frozen=True):
     """An order as its facts make it."""
 
     id: str

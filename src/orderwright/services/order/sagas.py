@@ -6,10 +6,11 @@ an undo is announced again until stock and money have confirmed it.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+import msgspec
 import structlog
+from msgspec.structs import replace
 
 from orderwright.contracts.inventory import StockDeducted, StockReleased, StockReservationFailed, StockReserved
 from orderwright.contracts.payments import PaymentCompleted, PaymentFailed, PaymentRefunded
@@ -42,8 +43,7 @@ MANY_UNDO_ATTEMPTS = 5
 Announcement = Callable[["OrderSaga", UnitOfWork, Order], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(msgspec.Struct, frozen=True):
     """What a message says of an order: a fact for its history, and perhaps a signal for its saga."""
 
     order_id: str

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+import msgspec
+
 from orderwright.kernel.errors import Invalid
 
 
@@ -45,8 +47,7 @@ TRANSITIONS: Mapping[PaymentStatus, frozenset[PaymentStatus]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Payment:
+class Payment(msgspec.Struct, frozen=True):
     """An order's payment, with all that was heard of the order."""
 
     id: str
@@ -63,7 +64,7 @@ class Payment:
     held_by: str | None = None
     held_until: datetime | None = None
     provider: str | None = None
-    method_token: str | None = field(default=None, repr=False)
+    method_token: str | None = None
     brand: str | None = None
     last4: str | None = None
     captured_minor: int = 0
@@ -78,6 +79,10 @@ class Payment:
     attempts: int = 0
     next_attempt_at: datetime | None = None
     traceparent: str | None = None
+
+    def __repr__(self) -> str:
+        """Without the method's token, which belongs in no log."""
+        return f"Payment({self.id!r} of order {self.order_id!r}, {self.status.value})"
 
     @property
     def known(self) -> bool:

@@ -6,12 +6,10 @@ self_service   one's own account             admin     accounts and roles; conta
 
 from fastapi import APIRouter
 
+from orderwright.kernel.web import joined
 from orderwright.services.identity.api import admin, proving, self_service
 
 
 def router() -> APIRouter:
     """All routes of the service."""
-    whole = APIRouter()
-    for part in (proving.router, self_service.router, admin.router):
-        whole.include_router(part)
-    return whole
+    return joined(proving.router, self_service.router, admin.router)

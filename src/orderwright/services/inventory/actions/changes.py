@@ -4,7 +4,8 @@ Invariant: a reservation and the stock that it stands for change together.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from orderwright.kernel.unit import UnitOfWork
 from orderwright.services.inventory.domain import Reservation, ReservationStatus, Take

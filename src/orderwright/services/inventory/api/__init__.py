@@ -7,12 +7,10 @@ reservations   goods set aside
 
 from fastapi import APIRouter
 
+from orderwright.kernel.web import joined
 from orderwright.services.inventory.api import levels, reservations, warehouses
 
 
 def router() -> APIRouter:
     """All routes of the service."""
-    whole = APIRouter()
-    for part in (levels.router, reservations.router, warehouses.router):
-        whole.include_router(part)
-    return whole
+    return joined(levels.router, reservations.router, warehouses.router)

@@ -6,13 +6,11 @@ changing  address, items, cancel, push     live      the stream          desk   
 
 from fastapi import APIRouter
 
+from orderwright.kernel.web import joined
 from orderwright.services.order.api import changing, live, placing, reading
 
 
 def router() -> APIRouter:
     """All routes of the service."""
-    whole = APIRouter()
     # Fixed paths before `/orders/{order_id}`.
-    for part in (placing.router, reading.router, changing.router, live.router):
-        whole.include_router(part)
-    return whole
+    return joined(placing.router, reading.router, changing.router, live.router)

@@ -6,11 +6,12 @@ cancelled order goes straight back.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 import structlog
+from msgspec.structs import replace
 
 from orderwright.contracts.payments import PaymentCompleted, PaymentFailed
 from orderwright.kernel import money

@@ -5,9 +5,10 @@ a payment; nothing is charged before the goods are set aside, and nothing after 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from orderwright.contracts.payments import PaymentInitiated
 from orderwright.kernel import money

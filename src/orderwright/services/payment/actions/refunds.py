@@ -4,9 +4,9 @@ Invariant: the sum of all refunds that were ever decided never passes what was c
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from orderwright.contracts.payments import PaymentRefunded
 from orderwright.kernel import money

@@ -4,8 +4,9 @@ Invariant: from `hold` until `set_terms` nothing can be charged. Whoever changes
 unpayable, and so it is cancelled in the end; it is never paid at one price with the goods of another.
 """
 
-from dataclasses import replace
 from datetime import timedelta
+
+from msgspec.structs import replace
 
 from orderwright.kernel.errors import Conflict, NotFound
 from orderwright.kernel.unit import UnitOfWork

@@ -7,12 +7,10 @@ attention   what staff look after
 
 from fastapi import APIRouter
 
+from orderwright.kernel.web import joined
 from orderwright.services.payment.api import attention, paying, reading, refunding, webhooks
 
 
 def router() -> APIRouter:
     """All routes of the service."""
-    whole = APIRouter()
-    for part in (paying.router, attention.router, reading.router, refunding.router, webhooks.router):
-        whole.include_router(part)
-    return whole
+    return joined(paying.router, attention.router, reading.router, refunding.router, webhooks.router)

@@ -18,7 +18,7 @@ from orderwright.kernel.database import Database, open_database, wait_for_other_
 from orderwright.kernel.errors import Invalid
 from orderwright.kernel.jobs import Job
 from orderwright.kernel.manifest import Kit
-from orderwright.kernel.rows import insert_ignoring, insert_new, one_of
+from orderwright.kernel.rows import among, insert_ignoring, insert_new
 from orderwright.services.payment.domain import Card
 from orderwright.services.payment.providers import (
     Captured,
@@ -79,6 +79,7 @@ refunds = sa.Table(
     sa.Column("at", Instant, nullable=False),
 )
 CAPTURED = "captured"
+_BY_KEYS = sa.select(charges).where(among(charges.c.key, "keys"))
 
 
 def open_sandbox(kit: Kit, settings: PaymentSettings) -> "Sandbox":
@@ -203,7 +204,7 @@ class Sandbox:
                 self._webhooks.note(connection, told, self._clock.now())
             else:
                 insert_ignoring(connection, charges, entries)
-            found = connection.execute(sa.select(charges).where(one_of(charges.c.key, keys)))
+            found = connection.execute(_BY_KEYS, {"keys": keys})
             return {row.key: _outcome(row) for row in found}
 
         entered = await self._books.write(enter)
