@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 MAX_BATCH = 100
 BUSY_PER_S = 60.0
 """From so many messages a second on, waiting for company costs less than it saves; one order alone stays far below."""
-LINGER_S = 0.003
+LINGER_S = 0.02
 DEAD_IN_A_ROW = 50
 """So many dead letters one after the other mean that the fault is ours, not the messages'."""
 
