@@ -5,11 +5,12 @@ import asyncio
 import pytest
 import sqlalchemy as sa
 
+from orderwright.kernel import rows
 from orderwright.kernel.database import Database, open_database
 from orderwright.kernel.databases import postgres
 from orderwright.kernel.errors import DatabaseUnavailable
 from tests.brokers import own_server
-from tests.conformance.shelf import add, change, counts
+from tests.conformance.shelf import add, change, counts, things
 from tools.proxy import proxy
 
 PATIENCE_S = 60
@@ -55,6 +56,28 @@ async def test_connections_that_fell_silent_hold_up_one_caller_and_not_each_in_t
                     refused += 1
         await through.close()
     assert refused == 1
+
+
+@pytest.mark.parametrize("url", ["postgres"], indirect=True)
+@pytest.mark.parametrize("optimistic", [False, True])
+async def test_a_server_that_became_a_standby_is_away_for_those_who_write(
+    url: str, database: Database, optimistic: bool
+) -> None:
+    def work(connection: sa.Connection) -> None:
+        rows.insert(connection, things, [{"name": "a", "stock": 1}])
+
+    def become_standby(connection: sa.Connection) -> None:
+        name = connection.exec_driver_sql("SELECT current_database()").scalar_one()
+        connection.exec_driver_sql(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+
+    await database.write(become_standby)
+    standby = open_database(url, "order")
+    try:
+        with pytest.raises(DatabaseUnavailable, match="read-only"):
+            await standby.write(work, optimistic=optimistic)
+        assert await standby.read(counts) == {}
+    finally:
+        await standby.close()
 
 
 async def test_a_database_that_is_not_there_is_an_outage_and_not_a_fault() -> None:

@@ -9,13 +9,13 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
 from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
+from msgspec.structs import replace
 
 from orderwright.kernel import saga
 from orderwright.kernel.consumer import Consumer

@@ -130,7 +130,7 @@ class PostgresDatabase:
                     raise NeedsLocks(f"Somebody was quicker: {_told(error)}") from error
                 if state in CONFLICTS and attempt < ATTEMPTS:
                     continue
-                became_standby = state == STANDBY and engine is self._engine
+                became_standby = state == STANDBY and (engine is self._engine or kind is OptimisticConnection)
                 if state in CONFLICTS or became_standby or _is_outage(error, state):
                     outage = DatabaseMissing if _is_missing(error) else DatabaseUnavailable
                     raise outage(f"PostgreSQL could not carry out the work: {_told(error)}") from error
