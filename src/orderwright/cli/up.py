@@ -8,6 +8,7 @@ import asyncio
 import gc
 import os
 import signal
+import sys
 
 import structlog
 from rich.console import Console
@@ -23,6 +24,9 @@ log = structlog.get_logger(__name__)
 
 OBJECTS_BETWEEN_COLLECTIONS = 20_000
 """Python's own 700 has its collector look at every few requests; a request leaves little behind that needs one."""
+HELD_S = 0.02
+"""So long a thread may run while another one waits for its turn. With Python's own 5 ms, threads that write SQLite take
+turns with the one that answers customers so often that all of them are slower (docs/decisions/0001)."""
 
 
 async def run_until_stopped(
@@ -49,6 +53,7 @@ async def run_until_stopped(
     # Several hundred thousand objects that the platform is made of, and that stay: nobody should look them through.
     gc.freeze()
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
+    sys.setswitchinterval(HELD_S)
     async with watching(platform, clock):
         await stop.wait()
     console.print("Stopping: finishing what was begun …")
