@@ -21,6 +21,9 @@ Names = tuple[tuple[str, ...], bool]
 COMES_AGAIN: Final = 3
 """A statement that was made for one execution is not worth preparing; the third time it is not one of those."""
 
+MOST_COMPOSED: Final = 1000
+"""A service has some dozens. Whoever makes a new statement for each execution must not fill the memory with them."""
+
 
 @dataclass(slots=True)
 class Answered:
@@ -89,6 +92,8 @@ class Statements:
     def composed(self, parts: Hashable, compose: Callable[[], str]) -> str:
         """The statement that is made of `parts`, which is composed once."""
         if parts not in self._composed:
+            if len(self._composed) >= MOST_COMPOSED:
+                self._composed.clear()
             self._composed[parts] = compose()
         return self._composed[parts]
 
