@@ -52,7 +52,10 @@ _TAKE_DIRTY = (
 def available(connection: sa.Connection, product_ids: Iterable[str], *, lock: bool = False) -> Levels:
     """What can be taken now, by warehouse in order of use; deleted products and closed warehouses have nothing."""
     found = Levels()
-    rows = connection.execute(_AVAILABLE_LOCKED if lock else _AVAILABLE, {"ids": sorted(set(product_ids))}).all()
+    wanted = sorted(set(product_ids))
+    if not wanted:
+        return found
+    rows = connection.execute(_AVAILABLE_LOCKED if lock else _AVAILABLE, {"ids": wanted}).all()
     for row in sorted(rows, key=lambda row: (row.product_id, row.priority, row.warehouse_id)):
         found.by_product.setdefault(row.product_id, {})[row.warehouse_id] = row.available
     return found
