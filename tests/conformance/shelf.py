@@ -1,10 +1,12 @@
 """The tables that the conformance tests of databases write to and read from, and how."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import sqlalchemy as sa
 
 from orderwright.kernel.columns import ExactAmount, Instant, json_document, own_id
+from orderwright.kernel.rows import among
 
 metadata = sa.MetaData()
 things = sa.Table(
@@ -31,7 +33,13 @@ CHANGE = (
     .where(things.c.name == sa.bindparam("which"), things.c.stock + sa.bindparam("by", type_=sa.Integer) >= 0)
     .values(stock=things.c.stock + sa.bindparam("by", type_=sa.Integer))
 )
+EMPTY = sa.delete(things).where(among(things.c.name, "names"))
 """Kept, as stores keep theirs: from the third time on they take the short way to the driver."""
+
+
+def kind(number: int) -> dict[str, Any]:
+    """A row of `kinds`."""
+    return {"id": f"019b0000-001d-7000-a35c-{number:012}", "body": b"\xff"}
 
 
 def add(connection: sa.Connection, name: str, stock: int = 0) -> None:

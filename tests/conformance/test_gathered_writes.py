@@ -7,16 +7,11 @@ import sqlalchemy as sa
 
 from orderwright.kernel import rows
 from orderwright.kernel.database import Database
-from tests.conformance.shelf import COUNTS, counts, kinds, things
+from tests.conformance.shelf import COUNTS, EMPTY, counts, kind, kinds, things
 
 OFTEN = 5
 """From the third time on, statements take the short way to the driver, and only then they travel together."""
-EMPTY = sa.delete(things).where(rows.among(things.c.name, "names"))
 KINDS = sa.select(sa.func.count()).select_from(kinds)
-
-
-def kind(number: int) -> dict[str, Any]:
-    return {"id": f"019b0000-001d-7000-a35c-{number:012}", "body": b"\xff"}
 
 
 def kinds_there(connection: sa.Connection) -> int:

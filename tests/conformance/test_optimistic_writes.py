@@ -9,10 +9,9 @@ import sqlalchemy as sa
 from orderwright.kernel import rows
 from orderwright.kernel.database import Database
 from orderwright.kernel.databases.optimistic import OptimisticConnection
-from tests.conformance.shelf import COUNTS, counts, kinds, things
+from tests.conformance.shelf import COUNTS, EMPTY, counts, kind, kinds, things
 
 OFTEN = 5
-EMPTY = sa.delete(things).where(rows.among(things.c.name, "names"))
 SETS, HOLDS = "stock = things.stock + given.stock", "things.stock + given.stock >= 0"
 
 Work = Callable[[sa.Connection], Any]
@@ -43,10 +42,6 @@ def add_exactly(connection: sa.Connection, stock: int, *names: str, unless: str 
         rows.insert_exactly(connection, things, new, unless)
     else:
         rows.insert_new(connection, things, new, ["name"], unless)
-
-
-def kind(number: int) -> dict[str, Any]:
-    return {"id": f"019b0000-001d-7000-a35c-{number:012}", "body": b"\xff"}
 
 
 async def test_what_reads_first_is_done_without_locks_and_all_at_once(database: Database, other: Database) -> None:

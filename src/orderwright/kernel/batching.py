@@ -151,11 +151,10 @@ class Intake(Generic[C, R]):
     def _transact_optimistically(
         self, uow: UnitOfWork, connection: OptimisticConnection, batch: Sequence[tuple[C, Claim | None]]
     ) -> Sequence[Done[R] | Answer | BusinessError]:
-        claims = [claim for _, claim in batch]
         outcomes: list[Done[R] | Answer | BusinessError] = []
         to_remember: list[tuple[Claim, R]] = []
         results = self._action(uow, [command for command, _ in batch])
-        for claim, result in zip(claims, results, strict=True):
+        for (_, claim), result in zip(batch, results, strict=True):
             if claim is not None and isinstance(result, BusinessError):
                 raise NeedsLocks("What is refused now may have been done, and answered, before")
             outcomes.append(_settle(uow, claim, result, to_remember))

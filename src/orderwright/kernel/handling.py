@@ -64,7 +64,7 @@ class Handlers:
             return 0
         messages = [received.message for received in batch]
         if uow.optimistic:
-            accepted = inbox.presume_new(messages)
+            accepted = inbox.each_once(messages)
         else:
             accepted = inbox.accept(uow.connection, messages, uow.now, unless)
         fresh = {id(message) for message in accepted}

@@ -23,19 +23,14 @@ def accept(connection: sa.Connection, messages: Sequence[Message], now: datetime
 
     None of them while the query `unless` finds anything.
     """
-    unique = {(message.id, message.source): message for message in reversed(messages)}
-    unseen = [{"message_id": id_, "source": source, "received_at": now} for id_, source in unique]
-    new = rows.insert_new(connection, inbox, unseen, ("message_id", "source"), unless)
+    once = each_once(messages)
+    new = rows.insert_new(connection, inbox, _rows(once, now), ("message_id", "source"), unless)
     fresh = {(row.message_id, row.source) for row in new}
-    return [
-        message
-        for message in messages
-        if (message.id, message.source) in fresh and unique[message.id, message.source] is message
-    ]
+    return [message for message in once if (message.id, message.source) in fresh]
 
 
-def presume_new(messages: Sequence[Message]) -> list[Message]:
-    """`messages`, each once: what an optimistic transaction takes for new until `keep` says otherwise."""
+def each_once(messages: Sequence[Message]) -> list[Message]:
+    """`messages`, each of them once; an optimistic transaction takes them for new until `keep` says otherwise."""
     first: dict[tuple[str, str], Message] = {}
     for message in messages:
         first.setdefault((message.id, message.source), message)
@@ -44,8 +39,7 @@ def presume_new(messages: Sequence[Message]) -> list[Message]:
 
 def keep(connection: OptimisticConnection, messages: Sequence[Message], now: datetime, unless: str) -> None:
     """These count as handled; NeedsLocks at the end when one was before, or the query `unless` finds anything."""
-    new = [{"message_id": message.id, "source": message.source, "received_at": now} for message in messages]
-    rows.insert_exactly(connection, inbox, new, unless)
+    rows.insert_exactly(connection, inbox, _rows(messages, now), unless)
 
 
 def known(connection: sa.Connection, messages: Sequence[Message]) -> set[tuple[str, str]]:
@@ -74,3 +68,7 @@ def forget(connection: sa.Connection, now: datetime, *, limit: int = 1000) -> in
     old = sa.select(inbox.c.message_id, inbox.c.source).where(inbox.c.received_at < now - KEEP_FOR).limit(limit)
     removed = connection.execute(sa.delete(inbox).where(sa.tuple_(inbox.c.message_id, inbox.c.source).in_(old)))
     return removed.rowcount
+
+
+def _rows(messages: Sequence[Message], now: datetime) -> list[dict[str, object]]:
+    return [{"message_id": message.id, "source": message.source, "received_at": now} for message in messages]

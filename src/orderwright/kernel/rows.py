@@ -44,7 +44,7 @@ def insert_updating(
     """Add `rows`, or where `key` is there already set the columns `changes`. No two rows may have the same key."""
     if rows:
         updates = ", ".join(f"{name} = excluded.{name}" for name in changes)
-        _insert_all(connection, table, rows, f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {updates}")
+        _insert_all(connection, table, rows, f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {updates}", adds=False)
 
 
 def insert_new(
@@ -94,11 +94,11 @@ def change_all(
 
     An optimistic one finds that out by itself, at its end.
     """
-    if not rows or not isinstance(connection, OptimisticConnection):
-        return change(connection, table, rows, key, sets, where) == len(rows)
-    statement = _change_in_order("postgresql", table, tuple(rows[0]), tuple(key), sets, where)
-    connection.later(table, statement, _keyed_document(rows, key[0]), expects=len(rows))
-    return True
+    if rows and isinstance(connection, OptimisticConnection):
+        statement = _change_in_order(connection.dialect.name, table, tuple(rows[0]), tuple(key), sets, where)
+        connection.later(table, statement, _keyed_document(rows, key[0]), expects=len(rows))
+        return True
+    return change(connection, table, rows, key, sets, where) == len(rows)
 
 
 def change(connection: sa.Connection, table: sa.Table, rows: Rows, key: Sequence[str], sets: str, where: str) -> int:
@@ -153,11 +153,11 @@ def due(query: "sa.Select[Any]", at: "sa.ColumnElement[Any]") -> "sa.Select[Any]
     return first.with_for_update(skip_locked=True)
 
 
-def _insert_all(connection: sa.Connection, table: sa.Table, rows: Rows, conflict: str) -> None:
+def _insert_all(connection: sa.Connection, table: sa.Table, rows: Rows, conflict: str, *, adds: bool = True) -> None:
     names = tuple(rows[0])
     if connection.dialect.name == "postgresql":
         statement = _insert_document(table, names, conflict, ())
-        later(connection, table, statement, {"rows": _document(rows)}, adds="DO UPDATE" not in conflict)
+        later(connection, table, statement, {"rows": _document(rows)}, adds=adds)
     else:
         connection.execute(_insert_values(table, names, conflict, ()), [_prefixed(row) for row in rows])
 

@@ -58,15 +58,13 @@ class GatheringConnection(DirectConnection):
         """Carry out what waits. At the end of a transaction, what is all of it needs no BEGIN and no COMMIT."""
         if not self._waiting:
             return
-        waiting = list(self._waiting.values())
+        named, waiting, self._waiting = tuple(self._waiting), list(self._waiting.values()), {}
         prepared = self._prepared(waiting)
         if prepared is None:
-            self._waiting = {}
             self._one_by_one(waiting)
             return
         filled = [value for one, (_, values) in zip(prepared, waiting, strict=True) for value in one.filled_in(values)]
-        sql, more = self._together(prepared)
-        self._waiting = {}
+        sql, more = self._together(named, prepared)
         driver: Any = self.connection.dbapi_connection
         # One statement is a transaction of its own.
         driver.autocommit = at_the_end and not driver._started
@@ -79,8 +77,8 @@ class GatheringConnection(DirectConnection):
         for statement, values in waiting:
             super().execute(statement, values)
 
-    def _together(self, prepared: tuple[Prepared, ...]) -> tuple[str, tuple[Any, ...]]:
-        """One statement that does what all of these do, and the values that it takes beside theirs."""
+    def _together(self, named: tuple[str, ...], prepared: tuple[Prepared, ...]) -> tuple[str, tuple[Any, ...]]:  # noqa: ARG002
+        """One statement that does what all of these, with their names, do; and the values it takes beside theirs."""
         return self._statements.composed(prepared, lambda: together(prepared)), ()
 
     def _prepared(self, waiting: Sequence[tuple[Any, Values]]) -> tuple[Prepared, ...] | None:

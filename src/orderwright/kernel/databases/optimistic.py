@@ -18,7 +18,7 @@ from orderwright.kernel.databases.direct import Prepared, Values
 from orderwright.kernel.databases.gathering import GatheringConnection, numbered
 from orderwright.kernel.errors import NeedsLocks
 
-OVERTAKEN = "overtaken, and done again with locks"
+SAID_WHEN_OVERTAKEN = "overtaken, and done again with locks"
 """Stands in PostgreSQL's log where a statement failed for that."""
 
 
@@ -62,10 +62,10 @@ class OptimisticConnection(GatheringConnection):
     def _one_by_one(self, waiting: Sequence[tuple[Any, Values]]) -> None:
         raise NeedsLocks(f"One of {len(waiting)} writes is another one each time")
 
-    def _together(self, prepared: tuple[Prepared, ...]) -> tuple[str, tuple[Any, ...]]:
+    def _together(self, named: tuple[str, ...], prepared: tuple[Prepared, ...]) -> tuple[str, tuple[Any, ...]]:
         if not self._expected:
-            return super()._together(prepared)
-        named, expected = tuple(self._waiting), tuple(self._expected)
+            return super()._together(named, prepared)
+        expected = tuple(self._expected)
         sql = self._statements.composed((prepared, expected), lambda: guarded(prepared, named, expected))
         return sql, tuple(self._expected.values())
 
@@ -82,5 +82,5 @@ def guarded(prepared: Sequence[Prepared], named: Sequence[str], expected: Sequen
     ]
     held = [f"(SELECT count(*) FROM {name}) = ${number}::bigint" for number, name in enumerate(expected, next_value)]  # noqa: S608
     # Made a number after the choice: a constant that is none would be looked at, and fail, when this is planned.
-    chosen = f"CASE WHEN {' AND '.join(held)} THEN '1' ELSE '{OVERTAKEN}' END"
+    chosen = f"CASE WHEN {' AND '.join(held)} THEN '1' ELSE '{SAID_WHEN_OVERTAKEN}' END"
     return f"WITH {', '.join(parts)} SELECT CAST({chosen} AS integer)"

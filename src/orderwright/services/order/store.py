@@ -37,12 +37,6 @@ PROJECTED = (
 )
 """What a fact can change in the projection `orders`."""
 _LOCKED = sa.select(orders).where(among(orders.c.id, "ids")).order_by(orders.c.id).with_for_update()
-_SEEN = (
-    sa.select(orders, order_items.c.product_id, order_items.c.quantity, order_items.c.unit_price)
-    .outerjoin(order_items, order_items.c.order_id == orders.c.id)
-    .where(among(orders.c.id, "ids"))
-    .order_by(orders.c.id, order_items.c.id)
-)
 _SAGA = (
     order_sagas.c.order_id,
     order_sagas.c.status.label("saga_status"),
@@ -51,21 +45,20 @@ _SAGA = (
     order_sagas.c.due_at,
 )
 _LINE = (order_items.c.product_id, order_items.c.quantity, order_items.c.unit_price)
-_WITH_LINES_AND_SAGAS = orders.outerjoin(order_sagas, order_sagas.c.order_id == orders.c.id).outerjoin(
-    order_items, order_items.c.order_id == orders.c.id
+_SEEN = (
+    sa.select(orders, *_LINE)
+    .outerjoin(order_items, order_items.c.order_id == orders.c.id)
+    .where(among(orders.c.id, "ids"))
+    .order_by(orders.c.id, order_items.c.id)
 )
 _LINES_AND_SAGAS = (
-    sa.select(orders.c.id.label("of"), *_SAGA, *_LINE)
-    .select_from(_WITH_LINES_AND_SAGAS)
+    sa.select(orders.c.id, *_SAGA, *_LINE)
+    .outerjoin(order_sagas, order_sagas.c.order_id == orders.c.id)
+    .outerjoin(order_items, order_items.c.order_id == orders.c.id)
     .where(among(orders.c.id, "ids"))
     .order_by(order_items.c.id)
 )
-_ALL = (
-    sa.select(orders, *_SAGA, *_LINE)
-    .select_from(_WITH_LINES_AND_SAGAS)
-    .where(among(orders.c.id, "ids"))
-    .order_by(order_items.c.id)
-)
+_ALL = _LINES_AND_SAGAS.with_only_columns(*orders.c, *_SAGA, *_LINE, maintain_column_froms=True)
 _LINES = sa.select(order_items).where(among(order_items.c.order_id, "ids")).order_by(order_items.c.id)
 _SAGAS = sa.select(*_SAGA).where(among(order_sagas.c.order_id, "ids"))
 _DUE = due(sa.select(order_sagas.c.order_id), order_sagas.c.due_at)
@@ -78,26 +71,20 @@ def lock(connection: sa.Connection, order_ids: Sequence[str]) -> tuple[dict[str,
         return {}, {}
     # Two statements: whoever waited for a lock must not see the lines and sagas of the time before it waited.
     locked = connection.execute(_LOCKED, {"ids": list(order_ids)}).all()
-    rest: dict[str, list[Any]] = {}
-    for row in connection.execute(_LINES_AND_SAGAS, {"ids": [row.id for row in locked]}) if locked else ():
-        rest.setdefault(row.of, []).append(row)
+    rest = _by_order(connection, _LINES_AND_SAGAS, [row.id for row in locked])
     return {row.id: _order(row, _lines(rest[row.id])) for row in locked}, _sagas(rest)
 
 
 def read(connection: sa.Connection, order_ids: Sequence[str]) -> tuple[dict[str, Order], Sagas]:
     """What `lock` finds, as of one moment and without a lock: whoever moves an order since makes its next version."""
-    found: dict[str, list[Any]] = {}
-    for row in connection.execute(_ALL, {"ids": list(order_ids)}) if order_ids else ():
-        found.setdefault(row.id, []).append(row)
+    found = _by_order(connection, _ALL, order_ids)
     return {order_id: _order(rows[0], _lines(rows)) for order_id, rows in found.items()}, _sagas(found)
 
 
 def see(connection: sa.Connection, order_ids: Sequence[str]) -> dict[str, Order]:
     """The orders of these ids that exist, with their lines, as of one moment: it is one statement."""
-    rows: dict[str, list[Any]] = {}
-    for row in connection.execute(_SEEN, {"ids": list(order_ids)}) if order_ids else ():
-        rows.setdefault(row.id, []).append(row)
-    return {order_id: _order(of_order[0], _lines(of_order)) for order_id, of_order in rows.items()}
+    found = _by_order(connection, _SEEN, order_ids)
+    return {order_id: _order(rows[0], _lines(rows)) for order_id, rows in found.items()}
 
 
 def insert_orders(connection: sa.Connection, new: Sequence[Order], item_ids: Iterable[str]) -> None:
@@ -322,6 +309,14 @@ def _order(row: Any, lines: tuple[Line, ...]) -> Order:
         carrier=row.carrier,
         tracking_number=row.tracking_number,
     )
+
+
+def _by_order(connection: sa.Connection, joined: "sa.Select[Any]", order_ids: Sequence[str]) -> dict[str, list[Any]]:
+    """The rows that a join has for each of these orders."""
+    rows: dict[str, list[Any]] = {}
+    for row in connection.execute(joined, {"ids": list(order_ids)}) if order_ids else ():
+        rows.setdefault(row.id, []).append(row)
+    return rows
 
 
 def _sagas(joined: Mapping[str, Sequence[Any]]) -> Sagas:
