@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from orderwright.kernel.rows import among, due, insert, insert_new, insert_updating, one_of, update
 from orderwright.kernel.saga import SagaState, SagaStatus, StepState, StepStatus
@@ -58,7 +59,28 @@ _LINES_AND_SAGAS = (
     .where(among(orders.c.id, "ids"))
     .order_by(order_items.c.id)
 )
-_ALL = _LINES_AND_SAGAS.with_only_columns(*orders.c, *_SAGA, *_LINE, maintain_column_froms=True)
+_LINES_OF = (
+    # One row an order: in a join, all that is known of an order would come once more with each of its lines.
+    sa.select(
+        sa.func.json_agg(
+            aggregate_order_by(
+                sa.func.json_build_array(
+                    order_items.c.product_id, order_items.c.quantity, sa.cast(order_items.c.unit_price, sa.Text)
+                ),
+                order_items.c.id,
+            ),
+            type_=sa.JSON(),
+        )
+    )
+    .where(order_items.c.order_id == orders.c.id)
+    .scalar_subquery()
+    .label("lines")
+)
+_ALL = (
+    sa.select(orders, *_SAGA, _LINES_OF)
+    .outerjoin(order_sagas, order_sagas.c.order_id == orders.c.id)
+    .where(among(orders.c.id, "ids"))
+)
 _LINES = sa.select(order_items).where(among(order_items.c.order_id, "ids")).order_by(order_items.c.id)
 _SAGAS = sa.select(*_SAGA).where(among(order_sagas.c.order_id, "ids"))
 _DUE = due(sa.select(order_sagas.c.order_id), order_sagas.c.due_at)
@@ -76,9 +98,16 @@ def lock(connection: sa.Connection, order_ids: Sequence[str]) -> tuple[dict[str,
 
 
 def read(connection: sa.Connection, order_ids: Sequence[str]) -> tuple[dict[str, Order], Sagas]:
-    """What `lock` finds, as of one moment and without a lock: whoever moves an order since makes its next version."""
+    """What `lock` finds, as of one moment and without a lock: whoever moves an order since makes its next version.
+
+    On PostgreSQL, where alone it is done without locks.
+    """
     found = _by_order(connection, _ALL, order_ids)
-    return {order_id: _order(rows[0], _lines(rows)) for order_id, rows in found.items()}, _sagas(found)
+    orders_found = {
+        order_id: _order(row, tuple(Line(product, n, Decimal(price)) for product, n, price in row.lines or ()))
+        for order_id, [row] in found.items()
+    }
+    return orders_found, _sagas(found)
 
 
 def see(connection: sa.Connection, order_ids: Sequence[str]) -> dict[str, Order]:
