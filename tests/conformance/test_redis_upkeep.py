@@ -10,7 +10,7 @@ import pytest
 from orderwright.kernel.brokers.redis import subscription, upkeep
 from orderwright.kernel.brokers.redis.broker import RedisBroker
 from orderwright.kernel.telemetry import configure_logs
-from tests.brokers import broker_url
+from tests.brokers import broker_url, own_server
 from tests.conformance.test_broker import PATIENCE_S, message, numbers, take
 from tests.conformance.test_redis_strangers import prefix_of
 from tests.redis_cli import RedisCli
@@ -34,17 +34,19 @@ async def test_trimming_keeps_what_a_group_still_needs_and_removes_the_rest() ->
         await broker.publish([message(n) for n in range(500)])
         quick, slow = [await broker.subscribe(name, ["t"], max_batch=500) for name in ("quick", "slow")]
         await quick.acknowledge(await take(quick, 500))
+        await quick.close()
         await broker.trim()
         assert redis("XLEN", stream) == 500
         deliveries = await take(slow, 500)
         await slow.acknowledge(deliveries[:250] + deliveries[251:])
+        await slow.close()
         await broker.trim()
         assert 250 <= redis("XLEN", stream) < 250 + NODE
-        await slow.close()
         successor = await broker.subscribe("slow", ["t"])
         again = await take(successor, 1)
         assert numbers(again) == [250]
         await successor.acknowledge(again)
+        await successor.close()
         await broker.trim()
         assert redis("XLEN", stream) < NODE
 
@@ -55,6 +57,7 @@ async def test_what_is_young_is_kept_though_nobody_needs_it() -> None:
         group = await broker.subscribe("a", ["t"], max_batch=500)
         await broker.publish([message(n) for n in range(500)])
         await group.acknowledge(await take(group, 500))
+        await group.close()
         await broker.trim()
         assert RedisCli(url)("XLEN", f"{prefix_of(url)}t") == 500
 
@@ -98,8 +101,64 @@ async def test_what_a_consumer_holds_for_long_is_not_given_to_itself_again_but_t
         taken = await take(other, 4)
         assert sorted(numbers(taken)) == [0, 1, 2, 3]
         await slow.acknowledge(held)
+        await slow.close()
         await other.acknowledge(taken)
+        await other.close()
         assert redis("XPENDING", stream, "a")[0] == 0
+
+
+async def test_what_is_acknowledged_is_told_with_the_next_reading_and_at_the_latest_before_the_next_batch() -> None:
+    url = broker_url("redis")
+    redis, stream = RedisCli(url), f"{prefix_of(url)}t"
+
+    def pending() -> int:
+        return int(redis("XPENDING", stream, "a")[0])
+
+    async with RedisBroker(url) as broker:
+        await broker.declare({"a": ["t"]})
+        await broker.publish([message(n) for n in range(3)])
+        group = await broker.subscribe("a", ["t"], max_batch=1)
+        one = await take(group, 1)
+        await group.acknowledge(one)
+        two = await take(group, 1)
+        assert pending() == 1
+        await group.acknowledge(two)
+        await group.acknowledge(await take(group, 1))
+        waiting = asyncio.create_task(take(group, 1))
+        await until(redis.somebody_waits)
+        assert pending() == 0
+        await broker.publish([message(3)])
+        last = await waiting
+        await group.close()
+        await group.acknowledge(last)
+        assert pending() == 0
+
+
+async def test_what_is_acknowledged_while_others_wait_here_is_told_before_they_are_handed_over() -> None:
+    url = broker_url("redis")
+    redis, prefix = RedisCli(url), prefix_of(url)
+    async with RedisBroker(url) as broker:
+        await broker.declare({"a": ["t", "u"]})
+        await broker.publish([message(0), message(1, topic="u"), message(2, topic="u")])
+        group = await broker.subscribe("a", ["t", "u"], max_batch=2)
+        await group.acknowledge(await take(group, 2))
+        assert numbers(await take(group, 1)) == [2]
+        assert [redis("XPENDING", f"{prefix}{topic}", "a")[0] for topic in "tu"] == [0, 1]
+
+
+async def test_what_was_handled_when_redis_went_away_does_not_come_again() -> None:
+    server = own_server("redis")
+    async with RedisBroker(broker_url("redis")) as broker:
+        group = await broker.subscribe("a", ["t"])
+        await broker.publish([message(0)])
+        handled = await take(group, 1)
+        await asyncio.to_thread(server.stop)
+        await group.acknowledge(handled)
+        waiting = asyncio.create_task(take(group, 1))
+        await asyncio.sleep(0.05)  # it may find out now that Redis is away; it does not have to
+        await asyncio.to_thread(server.start)
+        await broker.publish([message(1)])
+        assert numbers(await waiting) == [1]
 
 
 async def test_who_leaves_entries_behind_is_heard_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,6 +82,8 @@ class RedisSubscription:
         # What waits for Redis is a task of its own: who is cancelled here leaves it behind for the next call.
         while not self.closed:
             if not self._merged.to_read():
+                # What was acknowledged before goes with a reading; there may be none for as long as this lasts.
+                await self._tell_handled()
                 return self._merged.take(self._max_batch)
             if self._filling is None:
                 self._filling = asyncio.create_task(self._fill())
@@ -98,7 +100,8 @@ class RedisSubscription:
             if one.token in self._in_hand:
                 self._in_hand.discard(one.token)
                 self._handled[one.token.stream].append(one.token.entry)
-        await self._tell_handled()
+        if self.closed:  # otherwise the next reading tells it
+            await self._tell_handled()
 
     async def close(self) -> None:
         """Stop receiving. What is in hand may be taken over from now on, and may still be acknowledged."""
@@ -119,7 +122,6 @@ class RedisSubscription:
     async def _fill(self) -> None:
         while not self.closed and self._merged.to_read():
             try:
-                await self._tell_handled()
                 if self._outage:
                     await self._begin_again()
                 if self._clock.monotonic_s() >= self._claim_at_s:
@@ -146,7 +148,7 @@ class RedisSubscription:
             wait_s = min(WAIT_S, max(0.001, self._claim_at_s - self._clock.monotonic_s()))
             words += [b"BLOCK", max(1, round(wait_s * 1000))]
             asked = [*streams, self._farewells]
-        [reply] = await self._reading.run([(*words, b"STREAMS", *asked, *[b">"] * len(asked))])
+        [reply] = await self._telling(self._reading, (*words, b"STREAMS", *asked, *[b">"] * len(asked)))
         found = dict(granted(reply) or ())
         self._hear_farewells([entry for entry, _ in found.get(self._farewells, ())])
         for stream in streams:
@@ -163,6 +165,7 @@ class RedisSubscription:
     async def _begin_again(self) -> None:
         """Have everything there again, and take up what this consumer was given by a reply that never came."""
         await self._prepare()
+        await self._telling(self._reading)
         after = dict.fromkeys(self._topics, b"0-0")
         while after:
             replies = await self._reading.run([self._own(stream, entry) for stream, entry in after.items()])
@@ -175,6 +178,7 @@ class RedisSubscription:
 
     async def _take_over(self) -> None:
         """Claim what has been pending for too long; as much as a batch holds, the rest of it the next time."""
+        await self._telling(self._reading)
         while self._cursors:
             command = (self._group, self._consumer, self._claim_ms)
             replies = await self._reading.run(
@@ -213,15 +217,22 @@ class RedisSubscription:
 
     async def _tell_handled(self) -> None:
         """Acknowledge what was handled. What Redis does not hear is told again before the next reading."""
-        handled, self._handled = self._handled, defaultdict(list)
-        if not handled:
-            return
-        unheard = set(handled)
         try:
-            replies = await self._link.run([(b"XACK", stream, self._group, *ids) for stream, ids in handled.items()])
-            unheard = {stream for stream, reply in zip(handled, replies, strict=True) if refused(reply)}
+            await self._telling(self._link)
         except BrokerUnavailable as error:
             log.debug("not_acknowledged", group=self._group, reason=str(error))
+
+    async def _telling(self, link: Link, *more: Command) -> list[Any]:
+        """Acknowledge what was handled, on the way of `more`; answers Redis's replies to that. BrokerUnavailable."""
+        if not (self._handled or more):
+            return []
+        handled, self._handled = self._handled, defaultdict(list)
+        unheard = set(handled)
+        acknowledging = [(b"XACK", stream, self._group, *ids) for stream, ids in handled.items()]
+        try:
+            replies = await link.run([*acknowledging, *more])
+            unheard = {stream for stream, reply in zip(handled, replies, strict=False) if refused(reply)}
+            return replies[len(handled) :]
         finally:
             for stream in unheard:
                 self._handled[stream].extend(handled[stream])
