@@ -25,5 +25,8 @@ class AuditSettings(BaseSettings):
         "The process that runs everything takes a tenth of that at a time, another one each time",
     )
     rest: float = Field(
-        3.0, ge=0, description="In the process that runs everything: so many times as long as a page took it pauses"
+        3.0,
+        ge=0,
+        description="In the process that runs everything: so many times as long as a page took it pauses, "
+        "and more as the process is busier",
     )

@@ -4,7 +4,7 @@ Told are a line of log, Prometheus gauges and a note at /ready. Invariant: whate
 no service unready and stops nothing.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import structlog
@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from orderwright.audit.auditor import Auditor
 from orderwright.audit.findings import KINDS, Report
 from orderwright.audit.settings import AuditSettings
-from orderwright.kernel.clock import Clock, rfc3339
+from orderwright.kernel.clock import Clock, processor_s, rfc3339
 from orderwright.kernel.jobs import beside
 from orderwright.kernel.platform import Platform
 from orderwright.services import SERVICES
@@ -28,6 +28,30 @@ SMALL_PAGE = 100
 """So few orders are read at once beside customers' requests, which wait for a page at most."""
 HISTORIES_APART = 10
 """One in so many of the histories that `reconcile` reads; ten audits together read all of them."""
+LEAST_IDLE = 0.05
+"""A process that is wholly busy is audited as if it had so much of a processor to spare: slowly, but to the end."""
+
+
+class Rests:
+    """After each page a rest: so many times as long as it took, and longer as the process has less time to spare.
+
+    Customers come first: a process that is busy four fifths of the time is audited at a fifth of the pace.
+    """
+
+    def __init__(self, clock: Clock, times: float, used_s: Callable[[], float] = processor_s) -> None:
+        self._clock = clock
+        self._times = times
+        self._used_s = used_s
+        self._idle = 1.0
+        """The share of a processor that the others left while this rested last."""
+
+    async def rest(self, took_s: float) -> None:
+        """Rest after a page that took so long."""
+        began_s, used_s = self._clock.monotonic_s(), self._used_s()
+        await self._clock.sleep(took_s * self._times / self._idle)
+        rested_s = self._clock.monotonic_s() - began_s
+        if rested_s > 0:
+            self._idle = max(LEAST_IDLE, 1 - (self._used_s() - used_s) / rested_s)
 
 
 class Watch:
@@ -89,8 +113,7 @@ async def watching(platform: Platform, clock: Clock) -> AsyncIterator[None]:
         settings.model_copy(update=lightly),
         clock,
         provider=PaymentSettings().provider,
-        # Customers come first: a page of reading, then a rest.
-        pause=lambda took_s: clock.sleep(took_s * settings.rest),
+        pause=Rests(clock, settings.rest).rest,
     )
     watch = Watch(auditor, clock, platform.metrics.registry, platform.notes, every_s=settings.every_s)
     async with beside(watch.run_forever, name="audit"):

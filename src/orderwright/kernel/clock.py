@@ -35,6 +35,11 @@ class SystemClock:
         await asyncio.sleep(seconds)
 
 
+def processor_s() -> float:
+    """Seconds that this process has kept processors busy."""
+    return time.process_time()
+
+
 class FrozenClock:
     """A clock that moves only when told to; for tests and simulations."""
 
