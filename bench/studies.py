@@ -16,6 +16,7 @@ from typing import Any, Final
 from bench.audit import make_books
 from bench.installation import SPREADS, Installation, Shape, installed
 from bench.measuring import as_fast_as_answered, at_rate
+from bench.parts import timed_parts
 
 GROWTH: Final = (10_000, 100_000, 1_000_000)
 LINES: Final = (1, 10, 100)
@@ -120,6 +121,12 @@ async def features(bench: Bench) -> Rows:
         yield {"left out": "logs below errors", **await bench.best(platform)}
 
 
+async def parts(bench: Bench) -> Rows:  # noqa: ARG001 - a study is asked so
+    """What cannot be left out, each timed alone in this process: tokens, traces, metrics, lines of log."""
+    async for row in timed_parts():
+        yield row
+
+
 async def overload(bench: Bench) -> Rows:
     """Orders at twice the best rate, and then at half of it: what is refused, what is finished, what is left of it."""
     async with bench.platform() as platform:
@@ -167,6 +174,7 @@ STUDIES: Final[dict[str, Study]] = {
     "hot": hot,
     "processes": processes,
     "features": features,
+    "parts": parts,
     "overload": overload,
     "backlog": backlog,
     "soak": soak,
