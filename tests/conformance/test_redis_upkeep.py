@@ -1,4 +1,4 @@
-"""What Redis Streams need beyond the port: trimming, taking over, and groups that somebody removed.."""
+"""What Redis Streams need beyond the port: trimming, taking over, and groups that somebody removed."""
 
 import asyncio
 import json
