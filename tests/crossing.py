@@ -16,6 +16,8 @@ from orderwright.kernel.manifest import Manifest
 from orderwright.kernel.testing import ServiceBench
 
 TOGETHER_WITHIN_S = 20.0
+AT_ONCE_MS = 500
+"""Less than the second after which PostgreSQL looks whether two wait for each other."""
 _WAITING = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
@@ -33,20 +35,47 @@ async def two_copies(
         yield first, second
 
 
-async def crossing(database_url: str, service: str, table: str, *works: Awaitable[object]) -> None:
-    """Do `works` so that each has come to its first change of `table` before any of them makes it, in their order."""
+async def behind_a_handler(
+    database_url: str, service: str, message_id: str, hearing: Awaitable[object], locking: str
+) -> None:
+    """Do `hearing` while somebody else handles that message, who then locks what it is about, and gives up."""
+    async with _transaction(database_url, service) as other:
+        await other.execute("INSERT INTO inbox VALUES ($1, '/bench', now())", message_id)
+        task = asyncio.ensure_future(hearing)
+        await _until_waiting(other, 1)
+        await other.execute(f"SET LOCAL lock_timeout = '{AT_ONCE_MS}ms'")
+        await other.execute(locking)
+    await task
+
+
+@asynccontextmanager
+async def _transaction(database_url: str, service: str) -> AsyncIterator[asyncpg.Connection]:
+    """Somebody else's transaction on a service's database; in the end it has done nothing."""
     connection = await asyncpg.connect(f"{database_url}_{service}")
     try:
-        transaction = connection.transaction()
-        await transaction.start()
-        await connection.execute(f"LOCK TABLE {table} IN SHARE MODE")
-        tasks: list[asyncio.Future[object]] = []
-        for work in works:
-            tasks.append(asyncio.ensure_future(work))
-            async with asyncio.timeout(TOGETHER_WITHIN_S):
-                while await connection.fetchval(_WAITING) < len(tasks):
-                    await asyncio.sleep(0.01)
-        await transaction.rollback()
-        await asyncio.gather(*tasks)
+        begun = connection.transaction()
+        await begun.start()
+        try:
+            yield connection
+        finally:
+            await begun.rollback()
     finally:
         await connection.close()
+
+
+async def _until_waiting(connection: asyncpg.Connection, number: int) -> None:
+    """Wait until so many wait for locks in this database."""
+    async with asyncio.timeout(TOGETHER_WITHIN_S):
+        while await connection.fetchval(_WAITING) < number:
+            await asyncio.sleep(0.01)
+
+
+async def crossing(database_url: str, service: str, table: str, *works: Awaitable[object]) -> None:
+    """Do `works` so that each has come to its first change of `table` before any of them makes it, in their order."""
+    tasks: list[asyncio.Future[object]] = []
+    async with _transaction(database_url, service) as other:
+        await other.execute(f"LOCK TABLE {table} IN SHARE MODE")
+        for work in works:
+            tasks.append(asyncio.ensure_future(work))
+            await _until_waiting(other, len(tasks))
+    await asyncio.gather(*tasks)

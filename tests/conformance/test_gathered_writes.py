@@ -87,6 +87,24 @@ async def test_one_write_that_is_refused_takes_its_companions_with_it(database: 
 
 
 @pytest.mark.parametrize("url", ["postgres"], indirect=True)
+@pytest.mark.parametrize("optimistic", [False, True], ids=["with locks", "optimistic"])
+async def test_a_write_that_reads_what_travels_with_it_is_refused(database: Database, optimistic: bool) -> None:
+    counting = sa.update(things).values(stock=sa.select(sa.func.count()).select_from(kinds).scalar_subquery())
+
+    def work(connection: sa.Connection) -> None:
+        rows.insert(connection, kinds, [kind(1)])
+        rows.later(connection, things, counting, {})
+
+    async def work_often() -> None:
+        for _ in range(OFTEN):
+            await database.write(work, optimistic=optimistic)
+            await database.write(lambda connection: rows.later(connection, kinds, sa.delete(kinds), {}))
+
+    with pytest.raises(ValueError, match="A write to things reads kinds"):
+        await work_often()
+
+
+@pytest.mark.parametrize("url", ["postgres"], indirect=True)
 async def test_on_postgresql_all_that_is_written_is_one_statement_without_begin(
     database: Database, other: Database
 ) -> None:

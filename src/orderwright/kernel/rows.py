@@ -77,11 +77,16 @@ def insert_exactly(connection: OptimisticConnection, table: sa.Table, rows: Rows
 
 
 def update(connection: sa.Connection, table: sa.Table, rows: Rows, key: Sequence[str], only: str = "true") -> None:
-    """Set each row that `key` names to what is given for it: those that are there, and for which `only` (SQL) holds."""
+    """Set each row that `key` names to what is given for it: those that are there, and for which `only` (SQL) holds.
+
+    An optimistic transaction expects all of them: it has read them.
+    """
     if not rows:
         return
     statement = _update(connection.dialect.name, table, tuple(rows[0]), tuple(key), only)
-    if connection.dialect.name == "postgresql":
+    if isinstance(connection, OptimisticConnection):
+        connection.later(table, statement, _keyed_document(rows, key[0]), expects=len(rows))
+    elif connection.dialect.name == "postgresql":
         later(connection, table, statement, _keyed_document(rows, key[0]))
     else:
         connection.execute(statement, [_prefixed(row) for row in rows])

@@ -7,10 +7,11 @@ import pytest
 import sqlalchemy as sa
 
 from orderwright.contracts.catalog import ProductCreated, ProductDeleted
+from orderwright.kernel.messages import encode
 from orderwright.kernel.telemetry import configure_logs
 from orderwright.services.inventory.manifest import assemble
 from orderwright.services.inventory.tables import products
-from tests.crossing import crossing, two_copies
+from tests.crossing import behind_a_handler, crossing, two_copies
 from tests.services.inventory.goods import assert_adds_up, cancelled, kinds, level, order, paid, product
 
 CREATED = ProductCreated(product_id="p", name="Mug", price=Decimal("10.00"), quantity=5)
@@ -63,6 +64,18 @@ async def test_an_order_that_is_cancelled_while_its_goods_are_set_aside_keeps_no
         await second.retry_kept()
         assert await level(first, "a") == (3, 0)
         await assert_adds_up(first)
+
+
+async def test_who_waits_for_another_to_handle_a_message_holds_nothing_of_its_goods(
+    tmp_path: Path, database_url: str
+) -> None:
+    async with two_copies(assemble, "inventory", tmp_path, database_url) as (bench, _):
+        await bench.hear(product("a", 3))
+        message = encode(order("o", ("a", 2)), id="m-1", source="/bench", time=bench.clock.now())
+        hearing = bench.hear_again(message)
+        await behind_a_handler(database_url, "inventory", "m-1", hearing, "SELECT on_hand FROM stock FOR UPDATE")
+        assert await level(bench, "a") == (3, 2)
+        await assert_adds_up(bench)
 
 
 async def test_what_happens_to_orders_every_day_needs_no_locks(

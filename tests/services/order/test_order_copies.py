@@ -15,7 +15,7 @@ from orderwright.kernel.telemetry import configure_logs
 from orderwright.kernel.testing import ServiceBench
 from orderwright.services.order.manifest import assemble
 from orderwright.services.order.tables import order_events, orders, products
-from tests.crossing import crossing, two_copies
+from tests.crossing import behind_a_handler, crossing, two_copies
 
 CREATED = ProductCreated(product_id="p", name="Mug", price=Decimal("10.00"), quantity=5)
 UPDATED = ProductUpdated(product_id="p", price=Decimal("12.00"))
@@ -64,6 +64,19 @@ async def test_two_facts_of_one_order_that_are_heard_at_once_are_both_in_its_his
     assert [fact["version"] for fact in history] == [1, 2, 3, 4, 5]
     assert [fact["event_type"] for fact in history].count("payment_completed") == 1
     assert (order["status"], order["version"]) == ("completed", 5)
+
+
+async def test_who_waits_for_another_to_handle_a_message_holds_nothing_of_its_order(
+    tmp_path: Path, database_url: str, no_waiting: None
+) -> None:
+    async with two_copies(assemble, "order", tmp_path, database_url) as (bench, _):
+        order_id = await placed(bench)
+        event = StockReserved(order_id=order_id, items=[])
+        message = encode(event, id="m-1", source="/bench", time=bench.clock.now())
+        hearing = bench.hear_again(message)
+        await behind_a_handler(database_url, "order", "m-1", hearing, "SELECT id FROM orders FOR UPDATE")
+        [order] = await bench.rows(sa.select(orders))
+    assert order["status"] == "awaiting_payment"
 
 
 async def test_a_message_that_two_copies_hear_at_once_is_handled_once(

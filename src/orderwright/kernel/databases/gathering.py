@@ -2,7 +2,7 @@
 
 A round trip costs both processes more than a small write does (docs/decisions/0014). Invariant: whatever is executed
 after a write that waits finds it done, and at COMMIT nothing waits. Writes that travel together are to different
-tables, so none of them depends on what another one does to a row.
+tables and read none of each other's, so none of them depends on what another one does to a row.
 """
 
 import re
@@ -77,9 +77,9 @@ class GatheringConnection(DirectConnection):
         for statement, values in waiting:
             super().execute(statement, values)
 
-    def _together(self, named: tuple[str, ...], prepared: tuple[Prepared, ...]) -> tuple[str, tuple[Any, ...]]:  # noqa: ARG002
+    def _together(self, named: tuple[str, ...], prepared: tuple[Prepared, ...]) -> tuple[str, tuple[Any, ...]]:
         """One statement that does what all of these, with their names, do; and the values it takes beside theirs."""
-        return self._statements.composed(prepared, lambda: together(prepared)), ()
+        return self._statements.composed(prepared, lambda: together(prepared, named)), ()
 
     def _prepared(self, waiting: Sequence[tuple[Any, Values]]) -> tuple[Prepared, ...] | None:
         if self.dispatch.before_cursor_execute:
@@ -102,11 +102,20 @@ async def _answered(driver: Any, sql: str, values: tuple[Any, ...]) -> Answered:
     )
 
 
-def together(prepared: Sequence[Prepared]) -> str:
-    """One statement that does what all of these do."""
+def together(prepared: Sequence[Prepared], tables: Sequence[str]) -> str:
+    """One statement that does what all of these, to these tables, do. ValueError when one reads what another writes."""
+    keep_apart(prepared, tables)
     *others, last = numbered(prepared)
     parts = ", ".join(f"part{number} AS ({sql})" for number, sql in enumerate(others))
     return f"WITH {parts} {last}" if parts else last
+
+
+def keep_apart(prepared: Sequence[Prepared], tables: Sequence[str]) -> None:
+    """ValueError when one of these reads a table that another one writes: it would not see what that one does."""
+    for one, own in zip(prepared, tables, strict=True):
+        for other in set(tables) - {own}:
+            if re.search(rf'\b(FROM|JOIN|USING)\s+"?{other}\b', one.sql):
+                raise ValueError(f"A write to {own} reads {other}, which is written with it: execute it instead")
 
 
 def numbered(prepared: Sequence[Prepared]) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from orderwright.kernel.databases.direct import Prepared, Values
-from orderwright.kernel.databases.gathering import GatheringConnection, numbered
+from orderwright.kernel.databases.gathering import GatheringConnection, keep_apart, numbered
 from orderwright.kernel.errors import NeedsLocks
 
 SAID_WHEN_OVERTAKEN = "overtaken, and done again with locks"
@@ -64,17 +64,21 @@ class OptimisticConnection(GatheringConnection):
 
     def _together(self, named: tuple[str, ...], prepared: tuple[Prepared, ...]) -> tuple[str, tuple[Any, ...]]:
         if not self._expected:
-            return super()._together(named, prepared)
-        expected = tuple(self._expected)
+            return super()._together(_tables(named), prepared)
+        # PostgreSQL carries them out as they are counted, and the rest behind them. So the order is that of one with
+        # locks (what must be new, then what is changed), and neither holds what the other one waits for.
+        expected = tuple(sorted(self._expected, key=lambda name: name.startswith("changed_")))
         sql = self._statements.composed((prepared, expected), lambda: guarded(prepared, named, expected))
-        return sql, tuple(self._expected.values())
+        return sql, tuple(self._expected[name] for name in expected)
 
 
 def guarded(prepared: Sequence[Prepared], named: Sequence[str], expected: Sequence[str]) -> str:
     """One statement that does what all of these do, each under its name.
 
-    It fails unless each of those that are expected to writes as many rows as the further values say.
+    It fails unless each of those that are expected to writes as many rows as the further values say. ValueError when
+    one reads what another writes.
     """
+    keep_apart(prepared, _tables(named))
     next_value = sum(one.values for one in prepared) + 1
     parts = [
         f"{name} AS ({sql}{' RETURNING 1' if name in expected else ''})"
@@ -84,3 +88,7 @@ def guarded(prepared: Sequence[Prepared], named: Sequence[str], expected: Sequen
     # Made a number after the choice: a constant that is none would be looked at, and fail, when this is planned.
     chosen = f"CASE WHEN {' AND '.join(held)} THEN '1' ELSE '{SAID_WHEN_OVERTAKEN}' END"
     return f"WITH {', '.join(parts)} SELECT CAST({chosen} AS integer)"
+
+
+def _tables(named: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name.partition("_")[2] for name in named)
