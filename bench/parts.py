@@ -6,22 +6,19 @@ does only makes it slower. The parts are seen to do their work before they are t
 
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-import jwt
 import structlog
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from orderwright.kernel import context
-from orderwright.kernel.auth import ALGORITHM, CUSTOMER, TokenVerifier
+from orderwright.kernel.auth import CUSTOMER, TokenVerifier
 from orderwright.kernel.clock import SystemClock
 from orderwright.kernel.ids import SystemIds
 from orderwright.kernel.telemetry import Metrics, configure_logs
-from orderwright.services.identity.actions.keys import SigningKey
+from orderwright.kernel.testing import DEFAULT_CALLER, TestKeys
 
 ROUNDS: Final = 5
 CALLS: Final = 400
@@ -33,10 +30,15 @@ SAID: Final = 6
 
 async def timed_parts() -> AsyncIterator[dict[str, Any]]:
     """What each part takes once, and how often an order needs it."""
-    key, ids, metrics = SigningKey("bench", ec.generate_private_key(ec.SECP256R1())), SystemIds(), Metrics()
-    tokens = [_token(key, ids.new()) for _ in range(ROUNDS * CALLS + 1)]
-    verifier = TokenVerifier(lambda: _published(key), SystemClock())
-    if (await verifier.verify(tokens[0])).id != "customer-1":
+    keys, ids, metrics = TestKeys(SystemClock()), SystemIds(), Metrics()
+
+    async def published() -> Mapping[str, Any]:
+        return keys.document
+
+    # No two signatures are the same, so neither are the tokens.
+    tokens = [keys.token(DEFAULT_CALLER, [CUSTOMER]) for _ in range(ROUNDS * CALLS + 1)]
+    verifier = TokenVerifier(published, SystemClock())
+    if (await verifier.verify(tokens[0])).id != DEFAULT_CALLER:
         raise AssertionError("the token was verified as somebody else's")
     unseen = iter(tokens[1:])
     yield _row("a token that was seen before", lambda: _at_once(verifier.verify(tokens[0])), an_order=REQUESTS)
@@ -71,13 +73,8 @@ def _at_once(work: Coroutine[Any, Any, object]) -> None:
 
 
 def _trace(ids: SystemIds) -> None:
-    request = context.RequestContext(ids.new(), context.continued_traceparent(None, ids))
-    token = context.current.set(request)
-    bound = structlog.contextvars.bind_contextvars(
-        request_id=request.request_id, trace_id=context.trace_id(request.traceparent)
-    )
-    structlog.contextvars.reset_contextvars(**bound)
-    context.current.reset(token)
+    with context.carried(context.RequestContext(ids.new(), context.continued_traceparent(None, ids))):
+        pass
 
 
 def _count(metrics: Metrics) -> None:
@@ -92,12 +89,3 @@ def _logs_to_nowhere() -> Iterator[None]:
             yield
         finally:
             structlog.reset_defaults()
-
-
-def _token(key: SigningKey, token_id: str) -> str:
-    return key.sign("customer-1", [CUSTOMER], now=datetime.now(UTC), lifetime=timedelta(minutes=15), token_id=token_id)
-
-
-async def _published(key: SigningKey) -> Mapping[str, Sequence[Mapping[str, Any]]]:
-    public = jwt.algorithms.ECAlgorithm.to_jwk(key.private.public_key(), as_dict=True)
-    return {"keys": [{**public, "kid": key.id, "use": "sig", "alg": ALGORITHM}]}

@@ -11,6 +11,7 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from orderwright.kernel.addresses import LOOPBACK, Address, Network, is_within, read_address
+from orderwright.kernel.auth import bearer_token
 from orderwright.kernel.errors import BusinessError, Unauthenticated
 
 MAX_HEADERS = 100
@@ -44,12 +45,12 @@ def check_acceptable(headers: Headers) -> None:
         raise NotAcceptable("Accept application/json")
 
 
-def bearer_token(headers: Headers) -> str:
+def shown_token(headers: Headers) -> str:
     """The token that a request shows. Unauthenticated without one."""
-    scheme, _, token = headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
+    token = bearer_token(headers)
+    if token is None:
         raise Unauthenticated("Send an access token: `Authorization: Bearer …` from POST /api/v1/login")
-    return token.strip()
+    return token
 
 
 def client_address(scope: Scope, headers: Headers, trusted: Sequence[Network]) -> Address:

@@ -7,7 +7,7 @@ from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from orderwright.gateway.admission import bearer_token, check_acceptable, check_headers, client_address
+from orderwright.gateway.admission import check_acceptable, check_headers, client_address, shown_token
 from orderwright.gateway.headers import FinalHeaders
 from orderwright.gateway.limits import Allowance, LimitReached, RateLimits, headers_of
 from orderwright.gateway.pages import PROBES, make_pages
@@ -107,7 +107,7 @@ class Gateway:
         if route.guessable:
             await self._count(allowances, "login", network_of(address))
         if scope["method"] not in route.public:
-            caller = await self._verifier.verify(bearer_token(headers))
+            caller = await self._verifier.verify(shown_token(headers))
             await self._count(allowances, "caller", caller.id)
         await self._proxy.forward(route, scope, receive, send, address)
 

@@ -17,6 +17,7 @@ from fastapi import Depends, Request
 from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
 from fastapi.security.utils import get_authorization_scheme_param
+from starlette.datastructures import Headers
 
 from orderwright.kernel.clock import Clock
 from orderwright.kernel.errors import Forbidden, Unauthenticated
@@ -131,10 +132,16 @@ def _refusal() -> Unauthenticated:
     return Unauthenticated("Send a valid access token: `Authorization: Bearer …` from POST /login")
 
 
+def bearer_token(headers: Headers) -> str | None:
+    """The token that a request shows, if it shows one (RFC 6750, section 2.1)."""
+    scheme, token = get_authorization_scheme_param(headers.get("authorization"))
+    return token if token and scheme.lower() == "bearer" else None
+
+
 class _Authenticated(SecurityBase):
     """FastAPI dependency: the verified caller. Unauthenticated without a valid token.
 
-    FastAPI's own `HTTPBearer` would be a dependency of this one, and each costs a request as much as a log line does.
+    FastAPI's own `HTTPBearer` would be another dependency before this one, which each request would pay for.
     """
 
     def __init__(self) -> None:
@@ -142,8 +149,8 @@ class _Authenticated(SecurityBase):
         self.scheme_name = "HTTPBearer"
 
     async def __call__(self, request: Request) -> Caller:
-        scheme, token = get_authorization_scheme_param(request.headers.get("authorization"))
-        if scheme.lower() != "bearer" or not token:
+        token = bearer_token(request.headers)
+        if token is None:
             raise _refusal()
         verifier: TokenVerifier = request.app.state.verifier
         return await verifier.verify(token)

@@ -4,8 +4,12 @@ Invariant: nothing here decides anything. Business code gets its inputs as argum
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+
+import structlog
 
 from orderwright.kernel.ids import Ids
 
@@ -22,6 +26,21 @@ class RequestContext:
 
 
 current: ContextVar[RequestContext | None] = ContextVar("orderwright_request", default=None)
+
+
+@contextmanager
+def carried(request: RequestContext) -> Iterator[None]:
+    """Inside, this is the request that is being handled, and its ids stand in each line of log."""
+    token = current.set(request)
+    bound = structlog.contextvars.bind_contextvars(
+        request_id=request.request_id, trace_id=trace_id(request.traceparent)
+    )
+    try:
+        yield
+    finally:
+        # Not unbound: in one process the gateway's own binding is around this one.
+        structlog.contextvars.reset_contextvars(**bound)
+        current.reset(token)
 
 
 def current_traceparent() -> str | None:

@@ -70,21 +70,15 @@ class Edge:
             context.usable_request_id(headers.get("x-request-id")) or self._ids.new(),
             context.continued_traceparent(headers.get("traceparent"), self._ids),
         )
-        token = context.current.set(request)
-        bound = structlog.contextvars.bind_contextvars(
-            request_id=request.request_id, trace_id=context.trace_id(request.traceparent)
-        )
         exchange = _Exchange(send, request.request_id)
         started_s = self._clock.monotonic_s()
-        self._running += counts
-        try:
-            await self._answer(scope, _limited(receive, headers, self._max_body_bytes), exchange)
-        finally:
-            self._running -= counts
-            self._report(scope, exchange.status, self._clock.monotonic_s() - started_s)
-            # Not unbound: in one process the gateway's own binding is around this one.
-            structlog.contextvars.reset_contextvars(**bound)
-            context.current.reset(token)
+        with context.carried(request):
+            self._running += counts
+            try:
+                await self._answer(scope, _limited(receive, headers, self._max_body_bytes), exchange)
+            finally:
+                self._running -= counts
+                self._report(scope, exchange.status, self._clock.monotonic_s() - started_s)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         """At once and with next to no work: those who were let in are answered, and the rate does not collapse."""

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from orderwright.contracts.catalog import ProductCreated, ProductUpdated
 from orderwright.contracts.inventory import StockDeducted, StockReserved
 from orderwright.contracts.payments import PaymentCompleted
-from orderwright.kernel.messages import encode
+from orderwright.kernel.messages import Message, encode
 from orderwright.kernel.tables import inbox
 from orderwright.kernel.telemetry import configure_logs
 from orderwright.kernel.testing import ServiceBench
@@ -34,6 +34,12 @@ async def placed(bench: ServiceBench, *, product_known: bool = False) -> str:
     answer = await bench.request("POST", "/orders", BODY)
     assert answer.status == 202, answer.json
     return str(answer.json["id"])
+
+
+async def reserving(bench: ServiceBench) -> Message:
+    """An order is placed; the message that its stock is reserved."""
+    event = StockReserved(order_id=await placed(bench), items=[])
+    return encode(event, id="m-1", source="/bench", time=bench.clock.now())
 
 
 @pytest.mark.parametrize("later_first", [False, True])
@@ -70,10 +76,7 @@ async def test_who_waits_for_another_to_handle_a_message_holds_nothing_of_its_or
     tmp_path: Path, database_url: str, no_waiting: None
 ) -> None:
     async with two_copies(assemble, "order", tmp_path, database_url) as (bench, _):
-        order_id = await placed(bench)
-        event = StockReserved(order_id=order_id, items=[])
-        message = encode(event, id="m-1", source="/bench", time=bench.clock.now())
-        hearing = bench.hear_again(message)
+        hearing = bench.hear_again(await reserving(bench))
         await behind_a_handler(database_url, "order", "m-1", hearing, "SELECT id FROM orders FOR UPDATE")
         [order] = await bench.rows(sa.select(orders))
     assert order["status"] == "awaiting_payment"
@@ -83,9 +86,7 @@ async def test_a_message_that_two_copies_hear_at_once_is_handled_once(
     tmp_path: Path, database_url: str, no_waiting: None
 ) -> None:
     async with two_copies(assemble, "order", tmp_path, database_url) as (first, second):
-        order_id = await placed(first)
-        event = StockReserved(order_id=order_id, items=[])
-        message = encode(event, id="m-1", source="/bench", time=first.clock.now())
+        message = await reserving(first)
         await crossing(database_url, "order", "inbox", first.hear_again(message), second.hear_again(message))
         history = await first.rows(sa.select(order_events))
         heard = await first.rows(sa.select(inbox).where(inbox.c.message_id == "m-1"))
