@@ -1,8 +1,6 @@
 """One run on a platform that stands: as fast as its customers are answered, or at a rate that waits for nobody."""
 
-import time
 from collections.abc import Mapping
-from statistics import median
 from typing import Any
 
 from bench.customers import Customers, Sent, percentiles_ms
@@ -36,12 +34,10 @@ async def as_fast_as_answered(
 
 
 async def at_rate(installation: Installation, rate_per_s: float, seconds: float) -> dict[str, Any]:
-    """Latencies while orders come at `rate_per_s`, and how quick the machine was before and after."""
+    """Latencies while orders come at `rate_per_s`."""
     customers = await installation.customers()
-    loop_before_ms = loop_ms()
     sent = await customers.at_rate(rate_per_s, seconds=seconds)
     await installation.until_at_rest()
-    loops_ms = [loop_before_ms, loop_ms()]
     ended = await installation.ended_at(sent.began_s - 1)
     done = [ended[order] for order in sent.due_at if order in ended]
     return {
@@ -51,19 +47,7 @@ async def at_rate(installation: Installation, rate_per_s: float, seconds: float)
         "told_when_to_retry": sent.told_when_to_retry,
         "post_ms": percentiles_ms(sent.latency_s),
         "completed_ms": until_completed(sent, ended),
-        "loop_ms": loops_ms,
     }
-
-
-def loop_ms() -> int:
-    """How long this machine takes now to add up a million numbers in Python: it differs from itself by far."""
-    took_ms = []
-    for _ in range(3):
-        began_s, total = time.perf_counter(), 0
-        for number in range(1_000_000):
-            total += number
-        took_ms.append((time.perf_counter() - began_s) * 1000)
-    return round(median(took_ms))
 
 
 def until_completed(sent: Sent, ended: Mapping[str, float]) -> dict[str, float]:

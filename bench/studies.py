@@ -193,5 +193,4 @@ def _shown(told: Mapping[str, Any]) -> dict[str, Any]:
         "POST p50, ms": told["post_ms"].get("p50"),
         "POST p99, ms": told["post_ms"].get("p99"),
         "completed p99, ms": told["completed_ms"].get("p99"),
-        "a loop of Python, ms": " and ".join(map(str, told["loop_ms"])),
     }
