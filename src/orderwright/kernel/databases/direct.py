@@ -50,7 +50,7 @@ class Prepared:
         self._names = [(name, processors.get(name)) for name in compiled.positiontup or ()]
         self.values = len(self._names)
         """How many values it takes."""
-        self.only_reads = isinstance(compiled.statement, sa.Select) and "FOR UPDATE" not in self.sql
+        self.only_reads = isinstance(compiled.statement, sa.SelectBase) and "FOR UPDATE" not in self.sql
         self._fixed = {
             name: parameter.effective_value for parameter, name in compiled.bind_names.items() if not parameter.required
         }

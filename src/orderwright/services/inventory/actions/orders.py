@@ -11,7 +11,7 @@ from orderwright.services.inventory.actions import reserve, settle
 from orderwright.services.inventory.actions.changes import Changes
 from orderwright.services.inventory.actions.reserve import Wish
 from orderwright.services.inventory.domain import ReservationStatus
-from orderwright.services.inventory.store import holdings, levels
+from orderwright.services.inventory.store import holdings, levels, seen
 
 
 def carry_on(uow: UnitOfWork, created: Sequence[Wish], paid: Sequence[str]) -> None:
@@ -21,14 +21,15 @@ def carry_on(uow: UnitOfWork, created: Sequence[Wish], paid: Sequence[str]) -> N
     """
     wishes = {wish.order_id: wish for wish in created if wish.order_id is not None}
     owners = [wish.owner for wish in created if wish.owner is not None]
-    locks = uow.optimistic is None
-    known, soft = holdings.by_order_and_cart(uow.connection, [*wishes, *paid], owners, lock=locks)
-    fresh = {order_id: wish for order_id, wish in wishes.items() if order_id not in known}
-    wanted = [product for wish in fresh.values() for product, _ in wish.lines]
-    if locks:
+    wanted = [product for wish in wishes.values() for product, _ in wish.lines]
+    if uow.optimistic:
+        known, soft, free = seen.held_and_free(uow.connection, [*wishes, *paid], owners, wanted)
+    else:
+        known, soft = holdings.by_order_and_cart(uow.connection, [*wishes, *paid], owners)
         # All rows of stock that will change, so that two who change the same ones lock them in the same order.
-        wanted += [take.product_id for order_id in paid if order_id in known for take in known[order_id].takes]
-    free = levels.available(uow.connection, wanted, lock=locks)
+        leaving = [take.product_id for order_id in paid if order_id in known for take in known[order_id].takes]
+        free = levels.available(uow.connection, [*wanted, *leaving], lock=True)
+    fresh = {order_id: wish for order_id, wish in wishes.items() if order_id not in known}
     changes = Changes(uow)
     again = [known[order_id] for order_id in wishes if order_id in known]
     reserve.repeat_answers(uow, [r for r in again if r.status is ReservationStatus.RESERVED])

@@ -32,7 +32,7 @@ _OF_ORDERS_OR_CARTS = among(reservations.c.order_id, "ids") | sa.and_(
     sa.literal_column("status = 'reserved'"),
 )
 _BY_ORDERS_AND_CARTS = sa.select(reservations).where(_OF_ORDERS_OR_CARTS).order_by(reservations.c.id).with_for_update()
-_SEEN_WITH_LINES = (
+WITH_LINES = (
     sa.select(
         reservations,
         reservation_lines.c.product_id,
@@ -41,8 +41,8 @@ _SEEN_WITH_LINES = (
     )
     .outerjoin(reservation_lines, reservation_lines.c.reservation_id == reservations.c.id)
     .where(_OF_ORDERS_OR_CARTS)
-    .order_by(reservations.c.id, reservation_lines.c.product_id, reservation_lines.c.warehouse_id)
 )
+"""The reservations of orders (`ids`) and of people's carts (`owners`), with each line; see `joined`."""
 _SET_STATUS = (
     sa.update(reservations)
     .where(among(reservations.c.id, "ids"))
@@ -144,15 +144,11 @@ def by_order(connection: sa.Connection, order_ids: Iterable[str], *, lock: bool 
 
 
 def by_order_and_cart(
-    connection: sa.Connection, order_ids: Iterable[str], owners: Iterable[str], *, lock: bool
+    connection: sa.Connection, order_ids: Iterable[str], owners: Iterable[str]
 ) -> tuple[dict[str, Reservation], list[Reservation]]:
-    """The reservations of these orders, and what is set aside for these people's carts."""
+    """The reservations of these orders, and what is set aside for these people's carts, locked."""
     wanted = {"ids": sorted(set(order_ids)), "owners": sorted(set(owners))}
-    if lock:
-        found = _with_lines(connection, connection.execute(_BY_ORDERS_AND_CARTS, wanted).all())
-    else:
-        found = _joined(connection.execute(_SEEN_WITH_LINES, wanted).all())
-    return {r.order_id: r for r in found if r.order_id is not None}, [r for r in found if r.order_id is None]
+    return apart(_with_lines(connection, connection.execute(_BY_ORDERS_AND_CARTS, wanted).all()))
 
 
 def by_id(connection: sa.Connection, reservation_id: str, *, lock: bool = False) -> Reservation | None:
@@ -181,7 +177,13 @@ def _with_lines(connection: sa.Connection, rows: Sequence[Any]) -> list[Reservat
     return [_reservation(row, lines[row.id]) for row in rows]
 
 
-def _joined(rows: Sequence[Any]) -> list[Reservation]:
+def apart(found: Sequence[Reservation]) -> tuple[dict[str, Reservation], list[Reservation]]:
+    """Those of orders, by order, and those of carts."""
+    return {r.order_id: r for r in found if r.order_id is not None}, [r for r in found if r.order_id is None]
+
+
+def joined(rows: Iterable[Any]) -> list[Reservation]:
+    """The reservations of which each row has a line."""
     by_id: dict[str, list[Any]] = {}
     for row in rows:
         by_id.setdefault(row.id, []).append(row)

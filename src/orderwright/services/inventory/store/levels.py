@@ -12,7 +12,7 @@ from orderwright.kernel.rows import among, insert_ignoring, insert_updating, one
 from orderwright.services.inventory.domain import Levels, Product
 from orderwright.services.inventory.tables import products, stock, warehouses
 
-_AVAILABLE = (
+AVAILABLE = (
     sa.select(
         stock.c.product_id,
         stock.c.warehouse_id,
@@ -21,10 +21,10 @@ _AVAILABLE = (
     )
     .join(warehouses, warehouses.c.id == stock.c.warehouse_id)
     .join(products, products.c.product_id == stock.c.product_id)
-    .where(among(stock.c.product_id, "ids"), warehouses.c.active, sa.not_(products.c.deleted))
-    .order_by(stock.c.product_id, stock.c.warehouse_id)
+    .where(among(stock.c.product_id, "products"), warehouses.c.active, sa.not_(products.c.deleted))
 )
-_AVAILABLE_LOCKED = _AVAILABLE.with_for_update(of=stock)
+"""What of `products` can be taken, by warehouse; see `of_rows`."""
+_AVAILABLE_LOCKED = AVAILABLE.order_by(stock.c.product_id, stock.c.warehouse_id).with_for_update(of=stock)
 _IN_WAREHOUSE = (
     sa.select(stock)
     .where(among(stock.c.product_id, "ids"), stock.c.warehouse_id == sa.bindparam("warehouse"))
@@ -51,11 +51,15 @@ _TAKE_DIRTY = (
 
 def available(connection: sa.Connection, product_ids: Iterable[str], *, lock: bool = False) -> Levels:
     """What can be taken now, by warehouse in order of use; deleted products and closed warehouses have nothing."""
-    found = Levels()
     wanted = sorted(set(product_ids))
     if not wanted:
-        return found
-    rows = connection.execute(_AVAILABLE_LOCKED if lock else _AVAILABLE, {"ids": wanted}).all()
+        return Levels()
+    return of_rows(connection.execute(_AVAILABLE_LOCKED if lock else AVAILABLE, {"products": wanted}))
+
+
+def of_rows(rows: Iterable[Any]) -> Levels:
+    """The levels that these rows of `AVAILABLE` tell."""
+    found = Levels()
     for row in sorted(rows, key=lambda row: (row.product_id, row.priority, row.warehouse_id)):
         found.by_product.setdefault(row.product_id, {})[row.warehouse_id] = row.available
     return found
