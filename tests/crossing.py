@@ -63,6 +63,15 @@ async def _transaction(database_url: str, service: str) -> AsyncIterator[asyncpg
         await connection.close()
 
 
+@asynccontextmanager
+async def locked(database_url: str, service: str, table: str) -> AsyncIterator[None]:
+    """Meanwhile whoever touches that table waits, and is given up after a while."""
+    async with _transaction(database_url, service) as other:
+        await other.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+        async with asyncio.timeout(TOGETHER_WITHIN_S):
+            yield
+
+
 async def _until_waiting(connection: asyncpg.Connection, number: int) -> None:
     """Wait until so many wait for locks in this database."""
     async with asyncio.timeout(TOGETHER_WITHIN_S):

@@ -146,6 +146,14 @@ async def test_what_is_there_is_updated_where_that_was_asked_for(database: Datab
     assert await database.read(counts) == {"a": 1, "b": 5}
 
 
+async def test_a_row_is_updated_only_if_it_is_still_what_it_was(database: Database) -> None:
+    await database.write(lambda connection: add_all(connection, ("a", "b"), 3))
+    given = [{"name": "a", "stock": 4, "before": 3}, {"name": "b", "stock": 4, "before": 2}]
+    still = "things.stock = given.before"
+    await database.write(lambda connection: rows.update(connection, things, given, ["name"], still))
+    assert await database.read(counts) == {"a": 4, "b": 3}
+
+
 async def test_a_change_of_many_rows_skips_those_for_which_it_does_not_hold(database: Database) -> None:
     await database.write(lambda connection: add_all(connection, ("a", "b", "c"), 3))
     wanted = [{"name": name, "n": n} for name, n in (("a", 3), ("b", 4), ("nobody", 1))]

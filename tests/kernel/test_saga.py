@@ -2,6 +2,7 @@
 
 from orderwright.contracts.inventory import StockDeducted, StockReleased, StockReservationFailed, StockReserved
 from orderwright.contracts.payments import PaymentCompleted, PaymentFailed, PaymentRefunded
+from orderwright.kernel.clock import FrozenClock
 from orderwright.kernel.saga import (
     Abandon,
     Decision,
@@ -16,7 +17,7 @@ from orderwright.kernel.saga import (
 from orderwright.services.order.sagas import CONFIRM, DEDUCT, PAY, RESERVE, OrderSaga
 from orderwright.services.order.settings import OrderSettings
 
-SAGA = OrderSaga(OrderSettings(), "USD").saga
+SAGA = OrderSaga(OrderSettings(), "USD", FrozenClock()).saga
 
 
 def after(*signals: Signal, skip: tuple[str, ...] = ()) -> Decision:

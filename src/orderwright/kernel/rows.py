@@ -8,6 +8,7 @@ Invariant: the rows of one call all have the members of the first one.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, Final
@@ -79,6 +80,7 @@ def insert_exactly(connection: OptimisticConnection, table: sa.Table, rows: Rows
 def update(connection: sa.Connection, table: sa.Table, rows: Rows, key: Sequence[str], only: str = "true") -> None:
     """Set each row that `key` names to what is given for it: those that are there, and for which `only` (SQL) holds.
 
+    `only` may name what was `given` for the row, also whole numbers that are no column: `version = given.before`.
     An optimistic transaction expects all of them: it has read them.
     """
     if not rows:
@@ -328,14 +330,14 @@ def _change_in_order(
 
 @cache
 def _update(dialect: str, table: sa.Table, names: tuple[str, ...], key: tuple[str, ...], only: str) -> "sa.TextClause":
-    changes = [name for name in names if name not in key]
+    changes = [name for name in names if name not in key and name in table.c]
     if dialect == "postgresql":
         sets = ", ".join(f"{name} = {_given_value(table, name)}" for name in changes)
         return _change(dialect, table, names, key, sets, only)
     sets = ", ".join(f"{name} = :a_{name}" for name in changes)
     these = " AND ".join(f"{name} = :a_{name}" for name in key)
-    text = sa.text(f"UPDATE {table.name} SET {sets} WHERE {these} AND ({only})")
-    return text.bindparams(*(sa.bindparam(f"a_{name}", type_=table.c[name].type) for name in names))
+    text = sa.text(f"UPDATE {table.name} SET {sets} WHERE {these} AND ({re.sub(r'given[.]', ':a_', only)})")
+    return text.bindparams(*(sa.bindparam(f"a_{name}", type_=_kind(table, name)) for name in names))
 
 
 def _given_document(table: sa.Table, names: Sequence[str]) -> str:
@@ -374,8 +376,12 @@ def _keyed_document_parameters(table: sa.Table, key: str) -> list["sa.BindParame
 
 
 def _json_rows(table: sa.Table, names: Sequence[str]) -> "sa.BindParameter[Any]":
-    types = [table.c[name].type if name in table.c else sa.BigInteger() for name in names]
-    return sa.bindparam("rows", type_=_JsonRows(*types))
+    return sa.bindparam("rows", type_=_JsonRows(*(_kind(table, name) for name in names)))
+
+
+def _kind(table: sa.Table, name: str) -> "sa.types.TypeEngine[Any]":
+    """The type of what is given under that name: the column's, or that of a whole number."""
+    return table.c[name].type if name in table.c else sa.BigInteger()
 
 
 def _returning(answers: Sequence[str]) -> str:

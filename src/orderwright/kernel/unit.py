@@ -42,6 +42,8 @@ class UnitOfWork:
         self.said: list[Message] = []
         self.told: dict[str, object] = {}
         self.jobs_woken: set[str] = set()
+        self.once_committed: list[Callable[[], None]] = []
+        """Done in the event loop when this has committed, and never otherwise."""
         self._source = source
 
     @property
@@ -137,6 +139,8 @@ class Units:
             if not outcome.done():
                 outcome.set_exception(error)
             return
+        for act in uow.once_committed:
+            act()
         for hook in self.after_commit:
             hook(uow)
         if not outcome.done():

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from msgspec import UNSET
@@ -16,7 +17,8 @@ from msgspec.structs import replace
 from orderwright.contracts.orders import OrderCancelled, OrderCompleted, OrderCreated, OrderLine
 from orderwright.kernel import money
 from orderwright.kernel.errors import BusinessError, Conflict, Invalid, NeedsLocks, Refused
-from orderwright.kernel.saga import SagaState
+from orderwright.kernel.recent import Recent
+from orderwright.kernel.saga import SagaState, SagaStatus
 from orderwright.kernel.unit import UnitOfWork
 from orderwright.services.order import store
 from orderwright.services.order.domain import (
@@ -54,14 +56,29 @@ class NewOrder:
     traceparent: str | None = None
 
 
-class Book:
-    """The orders and sagas that one unit of work touches: loaded together, changed in memory, written together."""
+Moving = tuple[Order, SagaState, datetime | None]
+"""An order on its way: how it stands, how its saga stands, and when that is due."""
 
-    def __init__(self, uow: UnitOfWork, order_ids: Iterable[str] = ()) -> None:
+
+class Book:
+    """The orders and sagas that one unit of work touches: loaded together, changed in memory, written together.
+
+    An optimistic one takes them from `recent` where they are. Whatever it takes from there it has to change, because
+    only a change is compared with what is there.
+    """
+
+    def __init__(self, uow: UnitOfWork, order_ids: Iterable[str] = (), recent: Recent[Moving] | None = None) -> None:
         ids = sorted(set(order_ids))
         self.uow = uow
-        self.orders, sagas = (store.read if uow.optimistic else store.lock)(uow.connection, ids)
+        self._recent = recent
+        remembered = recent.among(ids) if recent is not None and uow.optimistic else {}
+        unread = [order_id for order_id in ids if order_id not in remembered]
+        self.orders, sagas = (store.read if uow.optimistic else store.lock)(uow.connection, unread)
         self.sagas = dict(sagas)
+        for order_id, (order, state, due_at) in remembered.items():
+            self.orders[order_id], self.sagas[order_id] = order, (state, due_at)
+        self._remembered = frozenset(remembered)
+        self._before = {order_id: order.version for order_id, order in self.orders.items()}
         self._facts: list[tuple[str, str, int, Fact, datetime]] = []
         self._new: set[str] = set()
         self._changed: set[str] = set()
@@ -97,21 +114,38 @@ class Book:
     def save(self) -> None:
         """Write all of it."""
         connection, ids = self.uow.connection, self.uow.ids
-        if self.uow.optimistic and not self._changed | self._moved <= {order_id for _, order_id, *_ in self._facts}:
-            raise NeedsLocks("An order that changes without a fact has no next version that only one can make")
+        if self.uow.optimistic:
+            self._must_be_compared()
         if self._facts:
             store.append_facts(connection, self._facts)
         if new := [self.orders[order_id] for order_id in sorted(self._new)]:
             store.insert_orders(connection, new, iter(ids.new, ""))
         if changed := [self.orders[order_id] for order_id in sorted(self._changed - self._new)]:
-            store.update_orders(connection, changed)
+            store.update_orders(connection, changed, self._before)
         if relined := sorted(self._relined - self._new):
             store.delete_lines(connection, relined)
             store.insert_lines(connection, [self.orders[order_id] for order_id in relined], iter(ids.new, ""))
         if self._moved:
             store.save_sagas(connection, {order_id: self.sagas[order_id] for order_id in self._moved}, self.uow.now)
-        for order_id in self._new | self._changed | self._moved:
+        touched = self._new | self._changed | self._moved
+        for order_id in touched:
             self.uow.tell(order_id)
+        if self._recent is not None:
+            self.uow.once_committed.append(partial(self._remember, self._recent, touched))
+
+    def _must_be_compared(self) -> None:
+        with_fact = {order_id for _, order_id, *_ in self._facts}
+        if not self._changed | self._moved <= with_fact:
+            raise NeedsLocks("An order that changes without a fact has no next version that only one can make")
+        if not self._remembered <= with_fact:
+            raise NeedsLocks("What was remembered of an order and does not change was not compared with what is there")
+
+    def _remember(self, recent: Recent[Moving], touched: Iterable[str]) -> None:
+        recent.forget(touched)
+        if self.uow.optimistic:
+            # Those that are being undone move without facts, too, and those that have ended rarely move.
+            running = [order_id for order_id in touched if self.sagas[order_id][0].status is SagaStatus.RUNNING]
+            recent.keep({order_id: (self.orders[order_id], *self.sagas[order_id]) for order_id in running})
 
     def _keep(self, order: Order, fact: Fact) -> None:
         self._facts.append((self.uow.ids.new(), order.id, order.version, fact, self.uow.now))
@@ -228,10 +262,10 @@ def change_lines(uow: UnitOfWork, order_id: str, before: Sequence[Line], lines: 
 def rebuild_projection(uow: UnitOfWork, order_id: str) -> Order:
     """Make an order's projections anew from its history."""
     # Locked first: what happens to it meanwhile waits, and is not lost.
-    store.lock(uow.connection, [order_id])
+    found, _ = store.lock(uow.connection, [order_id])
     facts = [(fact, at) for _, fact, at in store.history(uow.connection, order_id, limit=100_000)]
     order = rebuild(order_id, facts)
-    store.update_orders(uow.connection, [order])
+    store.update_orders(uow.connection, [order], {order_id: found[order_id].version})
     store.delete_lines(uow.connection, [order_id])
     store.insert_lines(uow.connection, [order], iter(uow.ids.new, ""))
     return order

@@ -30,7 +30,7 @@ Those who waited together for payment's word are placed together, without anothe
 def assemble(kit: Kit) -> Service:
     """The order service, ready to run."""
     settings = OrderSettings()
-    saga = OrderSaga(settings, kit.platform.currency)
+    saga = OrderSaga(settings, kit.platform.currency, kit.clock)
     wishes: Gathered[PaymentWish, None] = Gathered(
         lambda batch: hand_on_wishes(kit, batch),
         pace=Pace(kit.clock, busy_per_s=1 / WISHES_LINGER_S, linger_s=WISHES_LINGER_S, at_least_s=WISHES_LINGER_S),

@@ -5,7 +5,7 @@ stock and money act on them and answer with events. Invariants: every accepted o
 an undo is announced again until stock and money have confirmed it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -14,7 +14,9 @@ from msgspec.structs import replace
 
 from orderwright.contracts.inventory import StockDeducted, StockReleased, StockReservationFailed, StockReserved
 from orderwright.contracts.payments import PaymentCompleted, PaymentFailed, PaymentRefunded
+from orderwright.kernel.clock import Clock
 from orderwright.kernel.errors import BusinessError, Conflict, NotFound
+from orderwright.kernel.recent import Recent
 from orderwright.kernel.retry import Backoff
 from orderwright.kernel.saga import (
     Abandon,
@@ -30,7 +32,7 @@ from orderwright.kernel.saga import (
 )
 from orderwright.kernel.unit import UnitOfWork
 from orderwright.services.order import actions, store
-from orderwright.services.order.actions import Book, NewOrder
+from orderwright.services.order.actions import Book, Moving, NewOrder
 from orderwright.services.order.domain import CancelReason, Fact, FactType, Order
 from orderwright.services.order.settings import OrderSettings
 
@@ -54,8 +56,9 @@ class Heard(msgspec.Struct, frozen=True):
 class OrderSaga:
     """Moves orders. Everything here happens in the caller's unit of work."""
 
-    def __init__(self, settings: OrderSettings, currency: str) -> None:
+    def __init__(self, settings: OrderSettings, currency: str, clock: Clock) -> None:
         self.currency = currency
+        self._recent: Recent[Moving] = Recent(clock)
         self.saga = Saga(
             "order",
             (
@@ -84,7 +87,7 @@ class OrderSaga:
 
     def place(self, uow: UnitOfWork, wanted: Sequence[NewOrder]) -> list[str | BusinessError]:
         """Accept orders: the id of each, or why it was refused."""
-        book = Book(uow)
+        book = self._book(uow)
         prices = actions.prices_for(uow, wanted)
         pairs = [(order.placed_by, order.client_reference) for order in wanted if order.client_reference is not None]
         taken = store.known_references(uow.connection, pairs)
@@ -107,7 +110,7 @@ class OrderSaga:
 
     def place_cancelled(self, uow: UnitOfWork, order: NewOrder, detail: str) -> None:
         """Keep an order that was promised but cannot be carried out, so that whoever was promised it learns why."""
-        book = Book(uow)
+        book = self._book(uow)
         fact = Fact(
             FactType.PLACED,
             {
@@ -128,7 +131,7 @@ class OrderSaga:
 
         What speaks of an order that is not ours is dropped.
         """
-        book = Book(uow, (item.order_id for item in heard))
+        book = self._book(uow, (item.order_id for item in heard))
         for item in heard:
             if item.order_id not in book.orders:
                 log.warning("unknown_order", order_id=item.order_id, fact=item.fact.type.value)
@@ -142,7 +145,7 @@ class OrderSaga:
 
         Cancelling twice is the same as once. NotFound; Conflict when it has shipped.
         """
-        book = Book(uow, [order_id])
+        book = self._book(uow, [order_id])
         order = _known(book, order_id)
         if order.shipped:
             raise _has_shipped(order_id)
@@ -157,7 +160,7 @@ class OrderSaga:
 
     def decide_cancellation(self, uow: UnitOfWork, order_id: str, *, agreed: bool) -> Order:
         """Shipping has said whether a completed order can still be cancelled."""
-        book = Book(uow, [order_id])
+        book = self._book(uow, [order_id])
         order = _known(book, order_id)
         if order.cancel_requested is not None and not order.cancelled:
             if agreed:
@@ -170,7 +173,7 @@ class OrderSaga:
     def drive(self, uow: UnitOfWork, *, limit: int = 100) -> int:
         """Move the sagas that are due: time a step out, or announce an undo again; answers how many were due."""
         due = store.claim_due(uow.connection, uow.now, limit=limit)
-        book = Book(uow, due)
+        book = self._book(uow, due)
         for order_id in due:
             state, _ = book.sagas[order_id]
             if state.undos:
@@ -182,7 +185,7 @@ class OrderSaga:
 
     def push(self, uow: UnitOfWork, order_id: str) -> Order:
         """An operator pushes a stuck order on: what it waits for is announced once more."""
-        book = Book(uow, [order_id])
+        book = self._book(uow, [order_id])
         order = _known(book, order_id)
         state, _ = book.sagas[order_id]
         if state.undos:
@@ -191,6 +194,9 @@ class OrderSaga:
             actions.say_created(uow, order, self.currency)
         book.save()
         return order
+
+    def _book(self, uow: UnitOfWork, order_ids: Iterable[str] = ()) -> Book:
+        return Book(uow, order_ids, self._recent)
 
     def _begin(self, book: Book, order_id: str, placed: Fact) -> None:
         order = book.place(order_id, placed)

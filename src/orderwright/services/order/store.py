@@ -145,10 +145,11 @@ def delete_lines(connection: sa.Connection, order_ids: Sequence[str]) -> None:
     connection.execute(sa.delete(order_items).where(one_of(order_items.c.order_id, order_ids)))
 
 
-def update_orders(connection: sa.Connection, changed: Sequence[Order]) -> None:
-    """Bring the projections of these orders up to date."""
+def update_orders(connection: sa.Connection, changed: Sequence[Order], before: Mapping[str, int]) -> None:
+    """Bring the projections of these orders up to date: those that still have the version that they had `before`."""
     rows = [_row(order) for order in changed]
-    update(connection, orders, [{name: row[name] for name in ("id", *PROJECTED)} for row in rows], ["id"])
+    given = [{**{name: row[name] for name in ("id", *PROJECTED)}, "before": before[row["id"]]} for row in rows]
+    update(connection, orders, given, ["id"], "orders.version = given.before")
 
 
 def append_facts(connection: sa.Connection, facts: Sequence[tuple[str, str, int, Fact, datetime]]) -> None:
