@@ -2,7 +2,7 @@
 
 It is no cache of the truth: another process may have changed what is kept here. Invariant: whoever works with it writes
 so that the write fails when what was kept is not what is there any more (see `databases.optimistic`), and then does
-everything again from what is read. Few are kept, and not for long.
+everything again from what is read. Few are kept, and not for long; none while others are seen to change them.
 """
 
 from collections import OrderedDict
@@ -23,6 +23,7 @@ class Recent(Generic[T]):
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._kept: OrderedDict[str, tuple[float, T]] = OrderedDict()
+        self._keep_from_s = clock.monotonic_s()
 
     def among(self, keys: Iterable[str]) -> dict[str, T]:
         """What is kept of these keys."""
@@ -33,6 +34,8 @@ class Recent(Generic[T]):
     def keep(self, values: Mapping[str, T]) -> None:
         """These were just committed."""
         now_s = self._clock.monotonic_s()
+        if now_s < self._keep_from_s:
+            return
         for key, value in values.items():
             self._kept[key] = now_s, value
             self._kept.move_to_end(key)
@@ -43,3 +46,11 @@ class Recent(Generic[T]):
         """These will hardly be asked for again, or were changed in another way."""
         for key in keys:
             self._kept.pop(key, None)
+
+    def distrust(self) -> None:
+        """Something that was kept is not what is there: another process works on the same. Keep nothing for a while.
+
+        Otherwise most of what both work on would be done twice.
+        """
+        self._kept.clear()
+        self._keep_from_s = self._clock.monotonic_s() + KEEP_FOR_S

@@ -67,6 +67,22 @@ async def test_an_order_that_another_copy_cancelled_stays_cancelled(
     assert told.count("done_again_with_locks") == 1
 
 
+async def test_a_copy_that_meets_another_one_remembers_nothing_for_a_while(
+    tmp_path: Path, database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with two_copies(assemble, "order", tmp_path, database_url) as (first, second):
+        ids = [await placed(first)] + [await placed(first, product_known=True) for _ in range(2)]
+        configure_logs(form="json", level="debug")
+        told: list[int] = []
+        for order_id in ids:
+            await second.hear(StockReserved(order_id=order_id, items=[]))
+            await first.hear(PaymentCompleted(payment_id="p", order_id=order_id))
+            told.append(capsys.readouterr().err.count("done_again_with_locks"))
+        statuses = {row["status"] for row in await first.rows(sa.select(orders))}
+    assert told == [1, 0, 0]
+    assert statuses == {"confirmed"}
+
+
 async def test_what_a_database_has_lost_is_not_built_upon(tmp_path: Path, database_url: str) -> None:
     async with two_copies(assemble, "order", tmp_path, database_url) as (bench, _):
         order_id = await placed(bench)
@@ -91,3 +107,15 @@ def test_what_is_kept_is_few_and_young() -> None:
     assert recent.among(["0", "1", "one more"]) == {"0": 7, "one more": 1}
     recent.forget(["0", "unknown"])
     assert recent.among(["0", "2"]) == {"2": 2}
+
+
+def test_what_is_distrusted_is_forgotten_and_nothing_is_kept_for_a_while() -> None:
+    clock = FrozenClock()
+    recent: Recent[int] = Recent(clock)
+    recent.keep({"a": 1})
+    recent.distrust()
+    recent.keep({"b": 1})
+    assert recent.among(["a", "b"]) == {}
+    clock.advance(KEEP_FOR_S)
+    recent.keep({"b": 2})
+    assert recent.among(["a", "b"]) == {"b": 2}

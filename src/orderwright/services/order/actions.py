@@ -78,12 +78,19 @@ class Book:
         for order_id, (order, state, due_at) in remembered.items():
             self.orders[order_id], self.sagas[order_id] = order, (state, due_at)
         self._remembered = frozenset(remembered)
+        if recent is not None and not uow.optimistic:
+            self._compare(recent)
         self._before = {order_id: order.version for order_id, order in self.orders.items()}
         self._facts: list[tuple[str, str, int, Fact, datetime]] = []
         self._new: set[str] = set()
         self._changed: set[str] = set()
         self._relined: set[str] = set()
         self._moved: set[str] = set()
+
+    def _compare(self, recent: Recent[Moving]) -> None:
+        kept = recent.among(self.orders)
+        if any(order.version != self.orders[order_id].version for order_id, (order, *_) in kept.items()):
+            recent.distrust()
 
     def place(self, order_id: str, fact: Fact) -> Order:
         """A new order begins with `fact`."""
@@ -226,9 +233,8 @@ def learn_prices(
         learn_prices(uow, [item for item in said if item[0] in overtaken], default_currency)
 
 
-def change_address(uow: UnitOfWork, order_id: str, address: Mapping[str, Any]) -> Order:
+def change_address(book: Book, order_id: str, address: Mapping[str, Any]) -> Order:
     """Send an order somewhere else. Conflict once it is paid."""
-    book = Book(uow, [order_id])
     order = book.orders[order_id]
     if order.paid or order.cancelled or order.completed:
         raise Conflict(
@@ -247,9 +253,8 @@ def price_lines(uow: UnitOfWork, order: Order, lines: Sequence[tuple[str, int, D
     return priced
 
 
-def change_lines(uow: UnitOfWork, order_id: str, before: Sequence[Line], lines: Sequence[Line]) -> Order:
+def change_lines(book: Book, order_id: str, before: Sequence[Line], lines: Sequence[Line]) -> Order:
     """The order has other goods, set aside and priced. Conflict when its goods are not those of `before`."""
-    book = Book(uow, [order_id])
     order = book.orders[order_id]
     if order.lines != tuple(before) or order.status is not OrderStatus.AWAITING_PAYMENT:
         raise Conflict(f"The order has changed meanwhile and is {order.status}", problem="invalid-state-transition")

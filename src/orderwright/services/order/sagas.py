@@ -85,9 +85,13 @@ class OrderSaga:
             ),
         )
 
+    def book(self, uow: UnitOfWork, order_ids: Iterable[str] = ()) -> Book:
+        """These orders, to be moved together."""
+        return Book(uow, order_ids, self._recent)
+
     def place(self, uow: UnitOfWork, wanted: Sequence[NewOrder]) -> list[str | BusinessError]:
         """Accept orders: the id of each, or why it was refused."""
-        book = self._book(uow)
+        book = self.book(uow)
         prices = actions.prices_for(uow, wanted)
         pairs = [(order.placed_by, order.client_reference) for order in wanted if order.client_reference is not None]
         taken = store.known_references(uow.connection, pairs)
@@ -110,7 +114,7 @@ class OrderSaga:
 
     def place_cancelled(self, uow: UnitOfWork, order: NewOrder, detail: str) -> None:
         """Keep an order that was promised but cannot be carried out, so that whoever was promised it learns why."""
-        book = self._book(uow)
+        book = self.book(uow)
         fact = Fact(
             FactType.PLACED,
             {
@@ -131,7 +135,7 @@ class OrderSaga:
 
         What speaks of an order that is not ours is dropped.
         """
-        book = self._book(uow, (item.order_id for item in heard))
+        book = self.book(uow, (item.order_id for item in heard))
         for item in heard:
             if item.order_id not in book.orders:
                 log.warning("unknown_order", order_id=item.order_id, fact=item.fact.type.value)
@@ -145,7 +149,7 @@ class OrderSaga:
 
         Cancelling twice is the same as once. NotFound; Conflict when it has shipped.
         """
-        book = self._book(uow, [order_id])
+        book = self.book(uow, [order_id])
         order = _known(book, order_id)
         if order.shipped:
             raise _has_shipped(order_id)
@@ -160,7 +164,7 @@ class OrderSaga:
 
     def decide_cancellation(self, uow: UnitOfWork, order_id: str, *, agreed: bool) -> Order:
         """Shipping has said whether a completed order can still be cancelled."""
-        book = self._book(uow, [order_id])
+        book = self.book(uow, [order_id])
         order = _known(book, order_id)
         if order.cancel_requested is not None and not order.cancelled:
             if agreed:
@@ -173,7 +177,7 @@ class OrderSaga:
     def drive(self, uow: UnitOfWork, *, limit: int = 100) -> int:
         """Move the sagas that are due: time a step out, or announce an undo again; answers how many were due."""
         due = store.claim_due(uow.connection, uow.now, limit=limit)
-        book = self._book(uow, due)
+        book = self.book(uow, due)
         for order_id in due:
             state, _ = book.sagas[order_id]
             if state.undos:
@@ -185,7 +189,7 @@ class OrderSaga:
 
     def push(self, uow: UnitOfWork, order_id: str) -> Order:
         """An operator pushes a stuck order on: what it waits for is announced once more."""
-        book = self._book(uow, [order_id])
+        book = self.book(uow, [order_id])
         order = _known(book, order_id)
         state, _ = book.sagas[order_id]
         if state.undos:
@@ -194,9 +198,6 @@ class OrderSaga:
             actions.say_created(uow, order, self.currency)
         book.save()
         return order
-
-    def _book(self, uow: UnitOfWork, order_ids: Iterable[str] = ()) -> Book:
-        return Book(uow, order_ids, self._recent)
 
     def _begin(self, book: Book, order_id: str, placed: Fact) -> None:
         order = book.place(order_id, placed)

@@ -38,7 +38,9 @@ async def change_order(order: OwnOrder, body: ChangeBody, desk: Desk) -> OrderVi
         order = await change_goods(desk, order, lines_wanted(body.items))
     if body.shipping_address is not None:
         address = body.shipping_address.model_dump()
-        order = await desk.kit.units.run(lambda uow: actions.change_address(uow, order.id, address))
+        order = await desk.kit.units.run(
+            lambda uow: actions.change_address(desk.saga.book(uow, [order.id]), order.id, address)
+        )
     return order_view(order)
 
 
@@ -62,7 +64,9 @@ async def change_goods(desk: OrderDesk, order: Order, lines: Sequence[tuple[str,
     await _asked(desk, "payment", f"/payments/order/{order.id}/hold", {"holder": holder})
     try:
         await _set_aside(desk, order.id, priced)
-        changed = await desk.kit.units.run(lambda uow: actions.change_lines(uow, order.id, order.lines, priced))
+        changed = await desk.kit.units.run(
+            lambda uow: actions.change_lines(desk.saga.book(uow, [order.id]), order.id, order.lines, priced)
+        )
     except BusinessError:
         await _set_aside(desk, order.id, order.lines)
         await _say_price(desk, order, holder)
