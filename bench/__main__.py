@@ -58,9 +58,6 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=Path("bench/results"))
     asked = parser.parse_args()
     names = [name.strip() for name in asked.shapes.split(",") if name.strip()]
-    needed = {"postgres"} | {SHAPES[name].broker for name in names} - {"memory"}
-    up(chosen_folder(), sorted(needed), require=True)
-    urls = urls_of(chosen_folder())
     results: dict[str, Any] = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": f"{platform.machine()}, {_cores()} cores, Python {platform.python_version()}",
@@ -70,9 +67,9 @@ def main() -> None:
     for study in filter(None, asked.studies.split(",")):
         for name in names:
             _say(f"{study} on {name}")
-            told = asyncio.run(carry_out(study, Bench(SHAPES[name], urls, asked, _say)))
+            told = asyncio.run(carry_out(study, Bench(SHAPES[name], _servers_of(SHAPES[name]), asked, _say)))
             results["studies"][f"{study}, {name}"] = {"about": STUDIES[study].__doc__, "rows": told}
-    measuring = Measuring(urls, asked, results)
+    measuring = Measuring(asked, results)
     for name in sorted(() if asked.studies else names, key=lambda one: SHAPES[one].database != "postgres"):
         with tempfile.TemporaryDirectory() as folder:
             results["shapes"][name] = measuring.measure(SHAPES[name], Path(folder))
@@ -82,25 +79,25 @@ def main() -> None:
 class Measuring:
     """One run over several shapes, each beside the line of the same minutes: machines differ from themselves."""
 
-    def __init__(self, urls: Mapping[str, str], asked: argparse.Namespace, results: dict[str, Any]) -> None:
-        self._urls = urls
+    def __init__(self, asked: argparse.Namespace, results: dict[str, Any]) -> None:
         self._asked = asked
         self._results = results
         self._line: Line | None = None
 
     def measure(self, shape: Shape, folder: Path) -> dict[str, Any]:
         """What a platform of that shape does."""
+        urls = _servers_of(shape)
         _say(f"{shape.name}: starting")
         began_s = time.monotonic()
-        with installed(shape, folder, self._urls) as installation:
+        with installed(shape, folder, urls) as installation:
             _say(f"{shape.name}: ready after {time.monotonic() - began_s:.1f} s")
-            return asyncio.run(self._on(installation, shape))
+            return asyncio.run(self._on(installation, shape, urls))
 
-    async def _on(self, installation: Installation, shape: Shape) -> dict[str, Any]:
+    async def _on(self, installation: Installation, shape: Shape, urls: Mapping[str, str]) -> dict[str, Any]:
         await asyncio.sleep(2)
         await installation.fill_shelves()
         if shape.database == "postgres" and self._line is None:
-            self._line = await self._first_line(installation)
+            self._line = await self._first_line(installation, urls)
         await installation.warm_up()
         told: dict[str, Any] = {"runs": {}, "line_per_s": []}
         await self._note_line(told)
@@ -123,7 +120,7 @@ class Measuring:
         _say(f"{shape.name}: {told['orders_per_s']} orders/s, the auditor has {told['audit']}")
         return told
 
-    async def _first_line(self, installation: Installation) -> Line:
+    async def _first_line(self, installation: Installation, urls: Mapping[str, str]) -> Line:
         _say("pgbench's line: looking what one order writes")
         customers = await installation.customers()
 
@@ -133,7 +130,7 @@ class Measuring:
             await asyncio.sleep(0.3)
 
         order = await observe(installation.database, place_one)
-        line = Line(installation.database, self._urls["ORDERWRIGHT_TEST_POSTGRES_URL"], order)
+        line = Line(installation.database, urls["ORDERWRIGHT_TEST_POSTGRES_URL"], order)
         by_clients = await line.measure(seconds=round(self._asked.seconds))
         self._results["line"] = {
             "orders_per_s": round(max(by_clients.values()), 1),
@@ -147,6 +144,12 @@ class Measuring:
     async def _note_line(self, told: dict[str, Any]) -> None:
         if self._line is not None:
             told["line_per_s"].append(round(await self._line.once_more(seconds=LINE_S), 1))
+
+
+def _servers_of(shape: Shape) -> dict[str, str]:
+    """Start what a shape stands on, and no more: a broker that nobody uses takes processor time from the others."""
+    up(chosen_folder(), sorted({"postgres", shape.broker} - {"memory"}), require=True)
+    return urls_of(chosen_folder())
 
 
 def _cores() -> int:
