@@ -18,6 +18,7 @@ from bench.installation import SPREADS, Installation, Shape, installed
 from bench.measuring import as_fast_as_answered, at_rate
 from bench.parts import timed_parts
 
+TRIES: Final = 3
 GROWTH: Final = (10_000, 100_000, 1_000_000)
 LINES: Final = (1, 10, 100)
 BACKLOG_EVENTS: Final = 100_000
@@ -66,6 +67,11 @@ class Bench:
             "answers": told["answers"],
         }
 
+    async def cheapest(self, installation: Installation) -> dict[str, Any]:
+        """The cheapest of a few closed loops: a slow moment of the machine makes orders dearer, and nothing cheaper."""
+        rows = [await self.best(installation) for _ in range(TRIES)]
+        return min(rows, key=lambda row: row["platform, ms of CPU an order"] + row["servers, ms of CPU an order"])
+
 
 async def carry_out(name: str, bench: Bench) -> list[Row]:
     """The rows of that study's table, each told as soon as it is there."""
@@ -77,14 +83,14 @@ async def carry_out(name: str, bench: Bench) -> list[Row]:
 
 
 async def growth(bench: Bench) -> Rows:
-    """The same with 10 thousand, 100 thousand and a million completed orders in the tables."""
+    """The cheapest of three runs with 10 thousand, 100 thousand and a million completed orders in the tables."""
     async with bench.platform() as platform:
         there = 0
         for size in GROWTH:
             await make_books(platform.database, size - there, label=f"book-{size}")
             await platform.analyze()
             there = size
-            yield {"orders in the tables": size, **await bench.best(platform)}
+            yield {"orders in the tables": size, **await bench.cheapest(platform)}
 
 
 async def lines(bench: Bench) -> Rows:
