@@ -88,7 +88,7 @@ async def growth(bench: Bench) -> Rows:
         there = 0
         for size in GROWTH:
             await make_books(platform.database, size - there, label=f"book-{size}")
-            await platform.analyze()
+            await platform.settle()
             there = size
             yield {"orders in the tables": size, **await bench.cheapest(platform)}
 

@@ -1,5 +1,6 @@
 """What the order service remembers of orders on their way: it saves a reading, and is never taken for the truth."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from orderwright.kernel.clock import FrozenClock
 from orderwright.kernel.recent import KEEP_FOR_S, KEEP_MOST, Recent
 from orderwright.kernel.telemetry import configure_logs
 from orderwright.kernel.testing import ServiceBench
+from orderwright.kernel.unit import UnitOfWork
 from orderwright.services.order.manifest import assemble
 from orderwright.services.order.tables import order_events, order_sagas, orders
 from tests.crossing import locked, two_copies
@@ -94,6 +96,21 @@ async def test_what_a_database_has_lost_is_not_built_upon(tmp_path: Path, databa
         await bench.hear(PaymentCompleted(payment_id="p", order_id=order_id))
         facts = await history(bench)
     assert facts == [(1, "order_placed"), (2, "payment_completed")]
+
+
+async def test_what_was_rolled_back_is_not_remembered(tmp_path: Path, database_url: str) -> None:
+    remembered: list[str] = []
+
+    def work(uow: UnitOfWork, *, fails: bool) -> None:
+        uow.once_committed.append(lambda: remembered.append("rolled back" if fails else "committed"))
+        if fails:
+            raise LookupError("on purpose")
+
+    async with ServiceBench.open(assemble, "order", tmp_path) as bench:
+        with pytest.raises(LookupError):
+            await bench.do(partial(work, fails=True))
+        await bench.do(partial(work, fails=False))
+    assert remembered == ["committed"]
 
 
 def test_what_is_kept_is_few_and_young() -> None:
