@@ -45,16 +45,11 @@ SETTINGS = {
 }
 
 
-async def analyze(database: str) -> None:
-    """Have PostgreSQL count what is in one database."""
-    await _have_done(database, "ANALYZE")
-
-
-async def _have_done(database: str, *statements: str) -> None:
+async def maintain(database: str, statement: str) -> None:
+    """Have PostgreSQL do now in one database what it does by itself some day: count, clean up, write to the disk."""
     connection = await asyncpg.connect(database)
     try:
-        for statement in statements:
-            await connection.execute(statement)
+        await connection.execute(statement)
     finally:
         await connection.close()
 
@@ -126,16 +121,16 @@ class Installation:
 
         Until then it takes them for empty ones and reads the whole of each.
         """
-        for service in BOOKS if self.shape.database == "postgres" else ():
-            await analyze(f"{self.database}_{service}")
+        await self._maintain("ANALYZE", BOOKS)
 
     async def settle(self) -> None:
         """Have PostgreSQL do at once what it does by itself in the minutes after much was written.
 
         Otherwise autovacuum's look at a million new rows, and their way to the disk, are measured with what comes next.
         """
-        for service in BOOKS if self.shape.database == "postgres" else ():
-            await _have_done(f"{self.database}_{service}", "VACUUM (ANALYZE)", "CHECKPOINT")
+        await self._maintain("VACUUM (ANALYZE)", BOOKS)
+        # It is of the whole server.
+        await self._maintain("CHECKPOINT", BOOKS[:1])
 
     async def until_at_rest(self, *, timeout_s: float = 300) -> None:
         """Wait until every order has ended and every confirmation is written. TimeoutError."""
@@ -189,6 +184,10 @@ class Installation:
             for table in (outbox, inbox)
         ]
         return sum(counts)
+
+    async def _maintain(self, statement: str, services: Sequence[str]) -> None:
+        for service in services if self.shape.database == "postgres" else ():
+            await maintain(f"{self.database}_{service}", statement)
 
     async def _count(self, service: str, query: "sa.Select[tuple[int]]") -> int:
         database = open_database(self.database, service)

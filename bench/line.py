@@ -20,7 +20,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from bench.installation import BOOKS, analyze
+from bench.installation import BOOKS, maintain
 
 STATS_DELAY_S = 12.0
 """An idle connection tells its statistics after up to ten seconds (PostgreSQL 15)."""
@@ -113,7 +113,7 @@ class Line:
         await self._sample()
         await self._make()
         await self._orders_per_s(1, WARM_UP_S)
-        await analyze(self._copies)
+        await maintain(self._copies, "ANALYZE")
         found = {number: await self._orders_per_s(number, seconds) for number in clients}
         self._best_clients = max(found, key=found.__getitem__)
         return found

@@ -336,12 +336,9 @@ def _update(dialect: str, table: sa.Table, names: tuple[str, ...], key: tuple[st
         return _change(dialect, table, names, key, sets, only)
     sets = ", ".join(f"{name} = :a_{name}" for name in changes)
     these = " AND ".join(f"{name} = :a_{name}" for name in key)
-    text = sa.text(f"UPDATE {table.name} SET {sets} WHERE {these} AND ({_as_bound(only)})")
+    bound = re.sub(r"\bgiven\.", ":a_", only)
+    text = sa.text(f"UPDATE {table.name} SET {sets} WHERE {these} AND ({bound})")
     return text.bindparams(*(sa.bindparam(f"a_{name}", type_=_kind(table, name)) for name in names))
-
-
-def _as_bound(only: str) -> str:
-    return re.sub(r"\bgiven\.", ":a_", only)
 
 
 def _given_document(table: sa.Table, names: Sequence[str]) -> str:

@@ -67,19 +67,19 @@ class Book:
     only a change is compared with what is there.
     """
 
-    def __init__(self, uow: UnitOfWork, order_ids: Iterable[str] = (), recent: Recent[Moving] | None = None) -> None:
+    def __init__(self, uow: UnitOfWork, order_ids: Iterable[str], recent: Recent[Moving]) -> None:
         ids = sorted(set(order_ids))
         self.uow = uow
         self._recent = recent
-        remembered = recent.among(ids) if recent is not None and uow.optimistic else {}
+        remembered = recent.among(ids) if uow.optimistic else {}
         unread = [order_id for order_id in ids if order_id not in remembered]
         self.orders, sagas = (store.read if uow.optimistic else store.lock)(uow.connection, unread)
         self.sagas = dict(sagas)
         for order_id, (order, state, due_at) in remembered.items():
             self.orders[order_id], self.sagas[order_id] = order, (state, due_at)
         self._remembered = frozenset(remembered)
-        if recent is not None and not uow.optimistic:
-            self._compare(recent)
+        if not uow.optimistic:
+            self._compare()
         self._before = {order_id: order.version for order_id, order in self.orders.items()}
         self._facts: list[tuple[str, str, int, Fact, datetime]] = []
         self._new: set[str] = set()
@@ -87,10 +87,10 @@ class Book:
         self._relined: set[str] = set()
         self._moved: set[str] = set()
 
-    def _compare(self, recent: Recent[Moving]) -> None:
-        kept = recent.among(self.orders)
+    def _compare(self) -> None:
+        kept = self._recent.among(self.orders)
         if any(order.version != self.orders[order_id].version for order_id, (order, *_) in kept.items()):
-            recent.distrust()
+            self._recent.distrust()
 
     def place(self, order_id: str, fact: Fact) -> Order:
         """A new order begins with `fact`."""
@@ -137,8 +137,7 @@ class Book:
         touched = self._new | self._changed | self._moved
         for order_id in touched:
             self.uow.tell(order_id)
-        if self._recent is not None:
-            self.uow.once_committed.append(partial(self._remember, self._recent, touched))
+        self.uow.once_committed.append(partial(self._remember, touched))
 
     def _must_be_compared(self) -> None:
         with_fact = {order_id for _, order_id, *_ in self._facts}
@@ -147,12 +146,12 @@ class Book:
         if not self._remembered <= with_fact:
             raise NeedsLocks("What was remembered of an order and does not change was not compared with what is there")
 
-    def _remember(self, recent: Recent[Moving], touched: Iterable[str]) -> None:
-        recent.forget(touched)
+    def _remember(self, touched: Iterable[str]) -> None:
+        self._recent.forget(touched)
         if self.uow.optimistic:
             # Those that are being undone move without facts, too, and those that have ended rarely move.
             running = [order_id for order_id in touched if self.sagas[order_id][0].status is SagaStatus.RUNNING]
-            recent.keep({order_id: (self.orders[order_id], *self.sagas[order_id]) for order_id in running})
+            self._recent.keep({order_id: (self.orders[order_id], *self.sagas[order_id]) for order_id in running})
 
     def _keep(self, order: Order, fact: Fact) -> None:
         self._facts.append((self.uow.ids.new(), order.id, order.version, fact, self.uow.now))
