@@ -11,7 +11,7 @@ import pytest
 from orderwright.kernel.broker import Broker, Delivery, Subscription
 from orderwright.kernel.brokers import open_broker
 from orderwright.kernel.errors import BrokerUnavailable, ConfigurationError
-from orderwright.kernel.messages import Message
+from orderwright.kernel.messages import MAX_BODY_BYTES, Message
 from tests.brokers import BROKERS, SOON, broker_url
 
 PATIENCE_S = 60
@@ -235,6 +235,16 @@ async def test_a_large_batch_and_large_bodies_arrive_whole(broker: Broker) -> No
             await group.acknowledge(batch)
             taken.extend(batch)
     assert sorted(d.body for d in taken) == sorted(m.body for m in sent)
+    await publishing
+
+
+async def test_the_largest_events_arrive_whole_one_after_the_other(broker: Broker) -> None:
+    group = await broker.subscribe("a", ["t"])
+    sent = [message(n, body=str(n).encode().rjust(MAX_BODY_BYTES)) for n in range(5)]
+    publishing = await publish(broker, *sent)
+    taken = await take(group, len(sent))
+    assert [d.body for d in taken] == [m.body for m in sent]
+    await group.acknowledge(taken)
     await publishing
 
 

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from orderwright.contracts import EVENTS
+from orderwright.contracts.catalog import ProductDeleted
 from orderwright.kernel.clock import FrozenClock
-from orderwright.kernel.messages import Decoders, Event, Message, encode
+from orderwright.kernel.errors import TooLarge
+from orderwright.kernel.messages import MAX_BODY_BYTES, Decoders, Event, Message, encode
 
 EXAMPLES = Path(__file__).parent / "examples"
 DECODERS = Decoders({kind.topic: kind for kind in EVENTS})
@@ -64,3 +66,11 @@ def test_attributes_travel_beside_the_body_as_cloudevents() -> None:
         "content-type": "application/json",
         "traceparent": trace,
     }
+
+
+def test_an_event_that_a_broker_might_not_carry_is_not_said() -> None:
+    frame = len(encode(ProductDeleted(product_id=""), id="m", source="/x", time=FrozenClock().now()).body)
+    largest = ProductDeleted(product_id="x" * (MAX_BODY_BYTES - frame))
+    assert len(encode(largest, id="m", source="/x", time=FrozenClock().now()).body) == MAX_BODY_BYTES
+    with pytest.raises(TooLarge, match=r"ProductDeleted of x+ has 524289 bytes; an event has 524288 at most"):
+        encode(ProductDeleted(product_id=largest.product_id + "x"), id="m", source="/x", time=FrozenClock().now())

@@ -12,10 +12,12 @@ from typing import Any, ClassVar, Generic, TypeVar
 import msgspec
 
 from orderwright.kernel.clock import parse_rfc3339, rfc3339
-from orderwright.kernel.errors import MalformedMessage
+from orderwright.kernel.errors import MalformedMessage, TooLarge
 
 SPEC_VERSION = "1.0"
 HEADER_PREFIX = "ce_"
+MAX_BODY_BYTES = 512 * 1024
+"""Half of what Kafka takes by default. What is in the outbox and too large would hold up all that is said after it."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -97,8 +99,11 @@ class Received(msgspec.Struct, Generic[E], frozen=True):
 
 
 def encode(event: Event, *, id: str, source: str, time: datetime, traceparent: str | None = None) -> Message:  # noqa: A002
-    """`event` as a message that `source` says at `time`."""
+    """`event` as a message that `source` says at `time`. TooLarge when a broker might not carry it."""
     kind = type(event)
+    body = _encoder.encode(event)
+    if len(body) > MAX_BODY_BYTES:
+        raise TooLarge(f"{kind.event_name} of {event.key} has {len(body)} bytes; an event has {MAX_BODY_BYTES} at most")
     return Message(
         id=id,
         name=kind.event_name,
@@ -106,7 +111,7 @@ def encode(event: Event, *, id: str, source: str, time: datetime, traceparent: s
         key=event.key,
         source=source,
         time=time,
-        body=_encoder.encode(event),
+        body=body,
         version=kind.version,
         traceparent=traceparent,
     )
