@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from orderwright.kernel.batching import Gathered
+from orderwright.kernel.errors import BrokerUnavailable, DatabaseUnavailable, Unavailable
 from orderwright.kernel.pace import Pace
 from tests.kernel.test_pace import Watch
 
@@ -45,3 +46,35 @@ async def test_where_a_few_are_enough_only_who_comes_alone_waits() -> None:
     assert desk.clock.slept == []
     await desk.gathered.submit(3)
     assert desk.clock.slept == [pytest.approx(LINGER_S)]
+
+
+def gathered_that_fails(calls: list[Sequence[int]], error: Exception) -> Gathered[int, int]:
+    async def fail_with_seven(batch: Sequence[int]) -> Sequence[int]:
+        calls.append(batch)
+        if 7 in batch:
+            raise error
+        return batch
+
+    return Gathered(fail_with_seven)
+
+
+async def test_a_batch_that_one_of_them_spoils_is_done_again_one_by_one() -> None:
+    calls: list[Sequence[int]] = []
+    gathered = gathered_that_fails(calls, ValueError("seven"))
+    outcomes = await asyncio.gather(*(gathered.submit(number) for number in (6, 7, 8)), return_exceptions=True)
+    assert [repr(outcome) for outcome in outcomes] == ["6", "ValueError('seven')", "8"]
+    assert calls == [[6, 7, 8], [6], [7], [8]]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [Unavailable("away"), DatabaseUnavailable("away"), BrokerUnavailable("away")],
+    ids=lambda e: type(e).__name__,
+)
+async def test_what_is_away_is_away_for_all_of_them_and_not_asked_for_each(error: Exception) -> None:
+    calls: list[Sequence[int]] = []
+    gathered = gathered_that_fails(calls, error)
+    outcomes = await asyncio.gather(*(gathered.submit(number) for number in (6, 7, 8)), return_exceptions=True)
+    assert outcomes == [error] * 3
+    assert calls == [[6, 7, 8]]
+    assert await gathered.submit(9) == 9

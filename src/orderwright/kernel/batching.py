@@ -1,7 +1,7 @@
 """Group commit: requests that arrive together share one transaction; alone, a request is a batch of one.
 
 Invariants: each command gets its own outcome. A command that is refused does not disturb its neighbours: an action
-returns a refusal as a value. A batch that fails as a whole is done again one by one.
+returns a refusal as a value. A batch that fails as a whole is done again one by one, unless something is away.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 from orderwright.kernel import idempotency
 from orderwright.kernel.clock import Clock
 from orderwright.kernel.databases.optimistic import OptimisticConnection
-from orderwright.kernel.errors import BusinessError, NeedsLocks
+from orderwright.kernel.errors import BrokerUnavailable, BusinessError, DatabaseUnavailable, NeedsLocks, Unavailable
 from orderwright.kernel.idempotency import Answer, Claim, Fresh, Resume, Verdict
 from orderwright.kernel.pace import Pace
 from orderwright.kernel.unit import UnitOfWork, Units
@@ -25,6 +25,10 @@ COMPANY = 2
 """So many who come to an action have company, and wait for no more of it.
 
 They waited together for something before, as orders do for payment's word, or one of them did for the batch in hand.
+"""
+AWAY = (Unavailable, DatabaseUnavailable, BrokerUnavailable)
+"""What is away is so for a whole batch. Asking for each of a hundred alone would take a hundred timeouts, and who comes
+meanwhile would wait for all of them; and what had an unknown outcome would be done a second time.
 """
 
 C = TypeVar("C")
@@ -85,11 +89,11 @@ class Gathered(Generic[C, R]):
         try:
             results: Sequence[R | Exception] = await self._carry_out([item for item, _ in batch])
         except Exception as error:
-            if len(batch) > 1:
+            if len(batch) > 1 and not isinstance(error, AWAY):
                 for pair in batch:
                     await self._settle([pair])
                 return
-            results = [error]
+            results = [error] * len(batch)
         for (_, outcome), result in zip(batch, results, strict=True):
             if outcome.done():
                 continue
