@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from fastapi import FastAPI
 
 from orderwright.contracts.catalog import ProductCreated
 from orderwright.contracts.inventory import StockReservationFailed, StockReserved
@@ -95,6 +96,24 @@ async def test_whose_patience_is_over_is_answered_that_and_hears_no_more(bench: 
     await bench.hear(StockReserved(order_id=order_id, items=[]))
     again = await bench.request("POST", "/orders", BODY, headers=KEY)
     assert (again.status, again.json) == (202, answer.json)
+
+
+async def test_patience_begins_with_the_request_and_not_when_payment_has_been_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORDERWRIGHT_ORDER_ANSWER_WAIT_S", "1000")
+    payment = FastAPI()
+    async with ServiceBench.open(assemble, "order", tmp_path, peers={"payment": payment}) as bench:
+
+        @payment.post("/payment-methods")
+        def take_a_long_time(body: dict[str, Any]) -> dict[str, Any]:
+            bench.clock.advance(1001)
+            return {"results": [{"order_id": wish["order_id"], "ok": True} for wish in body["items"]]}
+
+        await bench.hear(ProductCreated(product_id="a", name="A", price=Decimal("10.00"), quantity=5))
+        asking = bench.request("POST", "/orders", {**BODY, "payment_method": {"token": "tok_visa"}})
+        answer = await asyncio.wait_for(asking, SOON_S)
+        assert (answer.status, answer.json["status"]) == (202, "pending")
 
 
 async def test_of_two_answers_the_first_one_counts(bench: ServiceBench) -> None:

@@ -12,7 +12,7 @@ class OrderSettings(BaseSettings):
     model_config = prefixed("order")
 
     answer_wait_s: float = Field(
-        2.0, ge=0, description="How long POST /orders waits for the reservation before it answers 202"
+        2.0, ge=0, description="How long after it came POST /orders answers 202 when nothing is reserved by then"
     )
     reservation_timeout_s: float = Field(
         900.0, gt=0, description="An order whose stock is not reserved by then is cancelled"

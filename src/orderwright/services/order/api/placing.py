@@ -46,6 +46,7 @@ async def place_order(
     prefer: Annotated[str | None, Header(description="`respond-async` answers 202 at once (RFC 7240)")] = None,
 ) -> Response:
     """The answer waits for the reservation; without one in time the order is kept all the same."""
+    began_s = desk.kit.clock.monotonic_s()
     order = _wanted(body, caller, desk)
     claim = claim_for(request, caller, key)
     if body.payment_method is not None:
@@ -57,7 +58,7 @@ async def place_order(
             # That it was placed is no news.
             listener.forget()
             if isinstance(outcome, Done) and order.lines:
-                await _decided(desk, outcome.result, listener, wait_s)
+                await _decided(desk, outcome.result, listener, began_s + wait_s)
         if isinstance(listener.news, Answer):
             # It is stored already.
             return respond(listener.news)
@@ -68,9 +69,8 @@ async def place_order(
     return await finish(desk.intake, claim, outcome, answer_for)
 
 
-async def _decided(desk: OrderDesk, order_id: str, listener: Listener, wait_s: float) -> None:
+async def _decided(desk: OrderDesk, order_id: str, listener: Listener, deadline_s: float) -> None:
     """Wait until the order is not pending any more, or the time is over."""
-    deadline_s = desk.kit.clock.monotonic_s() + wait_s
     while (left_s := deadline_s - desk.kit.clock.monotonic_s()) > 0:
         await listener.wait(min(left_s, POLL_S))
         if listener.news is not None or (await desk.order(order_id)).status is not OrderStatus.PENDING:
