@@ -9,7 +9,8 @@ the message.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 
 import structlog
@@ -29,6 +30,8 @@ MAX_BATCH = 100
 BUSY_PER_S = 60.0
 """From so many messages a second on, waiting for company costs less than it saves; one order alone stays far below."""
 LINGER_S = 0.02
+OTHERS_WAIT_S = 0.06
+"""While much arrives, what nobody waits for is in hand so long before it is handled without what somebody waits for."""
 DEAD_IN_A_ROW = 50
 """So many dead letters one after the other mean that the fault is ours, not the messages'."""
 
@@ -45,6 +48,7 @@ class Consumer:
         backoff: Backoff = RETRY_MESSAGES,
         *,
         patience_s: float = 0.0,
+        urgent: Collection[type[Event]] = (),
         optimistic: bool = False,
     ) -> None:
         self.stopped_because: str | None = None
@@ -54,6 +58,7 @@ class Consumer:
         self._service = service
         self._broker = broker
         self._units = units
+        self._urgent = frozenset(kind.topic for kind in urgent)
         self._optimistic = optimistic
         self._dead_in_a_row = 0
         self._subscription: Subscription | None = None
@@ -122,7 +127,19 @@ class Consumer:
                 log.warning("consumer_waits_for_broker", service=self._service, reason=str(error))
                 await self._units.clock.sleep(PAUSE_S)
         await self._pace.linger(full=self._more_waits)
-        return await self._subscription.receive()
+        taken = list(await self._subscription.receive())
+        if self._urgent and self._pace.busy:
+            await self._take_until_urgent(self._subscription, taken)
+        return taken
+
+    async def _take_until_urgent(self, subscription: Subscription, taken: list[Delivery]) -> None:
+        """Add to what was taken until somebody waits for some of it; a wait that is cancelled loses nothing."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(OTHERS_WAIT_S):
+                more = taken
+                while more and len(taken) < MAX_BATCH and not any(one.topic in self._urgent for one in more):
+                    more = list(await subscription.receive())
+                    taken += more
 
     @staticmethod
     def _cancelled_itself() -> bool:

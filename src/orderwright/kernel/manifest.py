@@ -53,6 +53,9 @@ class Service:
     patience_s: float = 0.0
     """How much later whoever waits for what comes of what it hears may have it: while much arrives, it lets so much of
     it come together. That leaves the processors to those for whom somebody waits now."""
+    urgent: tuple[type[Event], ...] = ()
+    """What it hears that somebody waits for at the door. While much arrives the rest of it goes along with these, and
+    begins a transaction of its own only when none of them has come for a while."""
     optimistic: bool = False
     """Most of what it hears, its handlers can do without locks: they read, then they write what still holds."""
     emits: tuple[type[Event], ...] = ()

@@ -43,7 +43,12 @@ class Pace:
         finally:
             self._batch_s += NEWEST * (self._clock.monotonic_s() - began_s - self._batch_s)
 
+    @property
+    def busy(self) -> bool:
+        """Whether so much arrived lately that company pays."""
+        return self._per_s > self._busy_per_s
+
     async def linger(self, *, full: bool) -> None:
         """Wait for company where that pays; never behind a full batch, because more is there already."""
-        if not full and self._per_s > self._busy_per_s:
+        if not full and self.busy:
             await self._clock.sleep(max(self._at_least_s, min(self._linger_s, self._batch_s)))

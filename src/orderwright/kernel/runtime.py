@@ -76,6 +76,7 @@ class Runtime:
             broker,
             self.units,
             patience_s=self.service.patience_s,
+            urgent=self.service.urgent,
             optimistic=self.service.optimistic,
         )
         self.stopping = False

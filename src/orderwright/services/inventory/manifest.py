@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from orderwright.contracts import inventory
+from orderwright.contracts.orders import OrderCreated
 from orderwright.kernel.batching import Intake
 from orderwright.kernel.jobs import Job
 from orderwright.kernel.manifest import Kit, Service
@@ -41,6 +42,7 @@ def assemble(kit: Kit) -> Service:
         router=router(),
         desk=desk,
         consumes=handlers(settings),
+        urgent=(OrderCreated,),
         optimistic=True,
         emits=inventory.EVENTS,
         jobs=(

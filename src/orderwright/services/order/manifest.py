@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from orderwright.contracts import orders
+from orderwright.contracts.inventory import StockReservationFailed, StockReserved
 from orderwright.kernel.batching import Gathered, Intake, pace_of_requests
 from orderwright.kernel.errors import BusinessError, Conflict, Invalid, Unavailable
 from orderwright.kernel.jobs import Job
@@ -20,10 +21,11 @@ from orderwright.services.order.sagas import OrderSaga
 from orderwright.services.order.settings import OrderSettings
 
 UNDECIDED_EVERY_S = 30.0
-WISHES_LINGER_S = 0.012
-"""So long an order waits for company while one may be expected to come.
+WISHES_BUSY_PER_S = 80.0
+WISHES_LINGER_S = 0.03
+"""So long an order waits for company while so many come a second.
 
-Those who waited together for payment's word are placed together, without another wait.
+Those who waited together for payment's word are placed together, reserved together and answered together.
 """
 
 
@@ -33,7 +35,7 @@ def assemble(kit: Kit) -> Service:
     saga = OrderSaga(settings, kit.platform.currency, kit.clock)
     wishes: Gathered[PaymentWish, None] = Gathered(
         lambda batch: hand_on_wishes(kit, batch),
-        pace=Pace(kit.clock, busy_per_s=1 / WISHES_LINGER_S, linger_s=WISHES_LINGER_S, at_least_s=WISHES_LINGER_S),
+        pace=Pace(kit.clock, busy_per_s=WISHES_BUSY_PER_S, linger_s=WISHES_LINGER_S, at_least_s=WISHES_LINGER_S),
     )
     asked_for: Gathered[str, Order | None] = Gathered(
         lambda order_ids: load_orders(kit, order_ids), pace=pace_of_requests(kit.clock)
@@ -62,6 +64,7 @@ def assemble(kit: Kit) -> Service:
         router=router(),
         desk=desk,
         consumes=handlers(saga, settings, desk.awaited.settle),
+        urgent=(StockReserved, StockReservationFailed),
         optimistic=True,
         emits=orders.EVENTS,
         jobs=(
