@@ -49,6 +49,16 @@ async def test_while_much_comes_one_waits_as_long_as_a_batch_takes(clock: Watch)
     assert clock.slept == [pytest.approx(0.004, rel=0.01)]
 
 
+async def test_who_comes_long_after_much_came_is_alone(clock: Watch) -> None:
+    pace = Pace(clock, busy_per_s=BUSY_PER_S, linger_s=LINGER_S)
+    heard(pace, clock, batches=50, size=10, took_s=0.004)
+    assert pace.busy
+    clock.advance(10)
+    assert not pace.busy
+    await pace.linger(full=False)
+    assert clock.slept == []
+
+
 async def test_nobody_waits_longer_than_the_limit_and_nobody_behind_a_full_batch(clock: Watch) -> None:
     pace = Pace(clock, busy_per_s=BUSY_PER_S, linger_s=LINGER_S)
     heard(pace, clock, batches=50, size=100, took_s=0.2)

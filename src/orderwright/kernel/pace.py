@@ -36,7 +36,7 @@ class Pace:
     def batch(self, arrived: int) -> Iterator[None]:
         """A batch of so many is carried out inside this."""
         began_s = self._clock.monotonic_s()
-        self._per_s = self._per_s * math.exp((self._noted_s - began_s) / MEMORY_S) + arrived / MEMORY_S
+        self._per_s = self._per_s_at(began_s) + arrived / MEMORY_S
         self._noted_s = began_s
         try:
             yield
@@ -46,9 +46,12 @@ class Pace:
     @property
     def busy(self) -> bool:
         """Whether so much arrived lately that company pays."""
-        return self._per_s > self._busy_per_s
+        return self._per_s_at(self._clock.monotonic_s()) > self._busy_per_s
 
     async def linger(self, *, full: bool) -> None:
         """Wait for company where that pays; never behind a full batch, because more is there already."""
         if not full and self.busy:
             await self._clock.sleep(max(self._at_least_s, min(self._linger_s, self._batch_s)))
+
+    def _per_s_at(self, now_s: float) -> float:
+        return self._per_s * math.exp((self._noted_s - now_s) / MEMORY_S)
