@@ -1,7 +1,7 @@
 """What nobody waits for goes along with what somebody does, while much arrives. On the in-process broker."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from orderwright.kernel.manifest import Kit, Service
 from orderwright.kernel.messages import Event, Received, encode
 from orderwright.kernel.testing import ServiceBench
 from orderwright.kernel.unit import UnitOfWork
+from tests.kernel.machines import until
 
 MIGRATIONS = Path("src/orderwright/services/catalog/migrations")
 SOON_S = 10.0
@@ -59,12 +60,6 @@ class Listener:
 
 def levels(count: int) -> list[StockUpdated]:
     return [StockUpdated(product_id=f"p-{n}", quantity=1) for n in range(count)]
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(SOON_S):
-        while not holds():
-            await asyncio.sleep(0)
 
 
 @pytest.fixture

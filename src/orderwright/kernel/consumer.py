@@ -136,9 +136,9 @@ class Consumer:
         """Add to what was taken until somebody waits for some of it; a wait that is cancelled loses nothing."""
         with suppress(TimeoutError):
             async with asyncio.timeout(OTHERS_WAIT_S):
-                more = taken
+                more: Sequence[Delivery] = taken
                 while more and len(taken) < MAX_BATCH and not any(one.topic in self._urgent for one in more):
-                    more = list(await subscription.receive())
+                    more = await subscription.receive()
                     taken += more
 
     @staticmethod

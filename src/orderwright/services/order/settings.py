@@ -12,7 +12,9 @@ class OrderSettings(BaseSettings):
     model_config = prefixed("order")
 
     answer_wait_s: float = Field(
-        2.0, ge=0, description="How long after it came POST /orders answers 202 when nothing is reserved by then"
+        2.0,
+        ge=0,
+        description="POST /orders that came so long ago is answered 202 instead of waiting on for the reservation",
     )
     reservation_timeout_s: float = Field(
         900.0, gt=0, description="An order whose stock is not reserved by then is cancelled"
