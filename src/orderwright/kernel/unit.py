@@ -139,7 +139,10 @@ class Units:
             if not outcome.done():
                 outcome.set_exception(error)
             return
-        for act in uow.once_committed:
+        # What acts now often holds the unit of work. Left in it, both would be a circle, and all that was loaded would
+        # stay until the garbage collector comes.
+        acts, uow.once_committed = uow.once_committed, []
+        for act in acts:
             act()
         for hook in self.after_commit:
             hook(uow)

@@ -1,5 +1,6 @@
 """What the order service remembers of orders on their way: it saves a reading, and is never taken for the truth."""
 
+import gc
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from orderwright.kernel.recent import KEEP_FOR_S, KEEP_MOST, Recent
 from orderwright.kernel.telemetry import configure_logs
 from orderwright.kernel.testing import ServiceBench
 from orderwright.kernel.unit import UnitOfWork
+from orderwright.services.order.actions import Book
 from orderwright.services.order.manifest import assemble
 from orderwright.services.order.tables import order_events, order_sagas, orders
 from tests.crossing import locked, two_copies
@@ -111,6 +113,19 @@ async def test_what_was_rolled_back_is_not_remembered(tmp_path: Path, database_u
             await bench.do(partial(work, fails=True))
         await bench.do(partial(work, fails=False))
     assert remembered == ["committed"]
+
+
+async def test_what_a_transaction_loaded_is_let_go_at_its_end_without_the_garbage_collector(tmp_path: Path) -> None:
+    async with ServiceBench.open(assemble, "order", tmp_path) as bench:
+        gc.collect()
+        gc.disable()
+        try:
+            order_id = await placed(bench)
+            await bench.hear(StockReserved(order_id=order_id, items=[]))
+            left = [thing for thing in gc.get_objects() if isinstance(thing, Book | UnitOfWork)]
+        finally:
+            gc.enable()
+    assert left == []
 
 
 def test_what_is_kept_is_few_and_young() -> None:
