@@ -125,8 +125,8 @@ class Measuring:
         customers = await installation.customers()
 
         async def place_one() -> None:
-            await customers.as_fast_as_answered(1, at_once=1)
-            await installation.until_at_rest()
+            sent = await customers.as_fast_as_answered(1, at_once=1)
+            await installation.until_at_rest(sent.began_s)
             await asyncio.sleep(0.3)
 
         order = await observe(installation.database, place_one)

@@ -15,9 +15,9 @@ async def as_fast_as_answered(
     customers = customers or await installation.customers()
     before, servers_before = installation.usage(), _servers(installation)
     sent = await customers.as_fast_as_answered(orders, at_once=at_once)
-    await installation.until_at_rest()
+    await installation.until_at_rest(sent.began_s)
     after, servers_after = installation.usage(), _servers(installation)
-    ended = await installation.ended_at(sent.began_s - 1)
+    ended = await installation.ended_at(sent.began_s)
     done = [ended[order] for order in sent.due_at if order in ended]
     cpu = {name: round((after[name][0] - before[name][0]) * 1000 / orders, 2) for name in after}
     servers = {name: round((servers_after[name] - servers_before[name]) * 1000 / orders, 2) for name in servers_after}
@@ -37,8 +37,8 @@ async def at_rate(installation: Installation, rate_per_s: float, seconds: float)
     """Latencies while orders come at `rate_per_s`."""
     customers = await installation.customers()
     sent = await customers.at_rate(rate_per_s, seconds=seconds)
-    await installation.until_at_rest()
-    ended = await installation.ended_at(sent.began_s - 1)
+    await installation.until_at_rest(sent.began_s)
+    ended = await installation.ended_at(sent.began_s)
     done = [ended[order] for order in sent.due_at if order in ended]
     return {
         "rate_per_s": round(rate_per_s, 1),
