@@ -43,7 +43,7 @@ class UnitOfWork:
         self.told: dict[str, object] = {}
         self.jobs_woken: set[str] = set()
         self.once_committed: list[Callable[[], None]] = []
-        """Done in the event loop when this has committed, and never otherwise."""
+        """Done in the event loop when this has committed, and never otherwise; holds nothing that holds this."""
         self._source = source
 
     @property
@@ -139,10 +139,7 @@ class Units:
             if not outcome.done():
                 outcome.set_exception(error)
             return
-        # What acts now often holds the unit of work. Left in it, both would be a circle, and all that was loaded would
-        # stay until the garbage collector comes.
-        acts, uow.once_committed = uow.once_committed, []
-        for act in acts:
+        for act in uow.once_committed:
             act()
         for hook in self.after_commit:
             hook(uow)

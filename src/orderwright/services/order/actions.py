@@ -137,7 +137,9 @@ class Book:
         touched = self._new | self._changed | self._moved
         for order_id in touched:
             self.uow.tell(order_id)
-        self.uow.once_committed.append(partial(self._remember, touched))
+        # What acts after the COMMIT holds only this. With the book, and so the unit of work that holds it, it would be
+        # a circle, and all that was loaded would stay until the garbage collector comes.
+        self.uow.once_committed.append(partial(_remember, self._recent, touched, self._running(touched)))
 
     def _must_be_compared(self) -> None:
         with_fact = {order_id for _, order_id, *_ in self._facts}
@@ -146,15 +148,20 @@ class Book:
         if not self._remembered <= with_fact:
             raise NeedsLocks("What was remembered of an order and does not change was not compared with what is there")
 
-    def _remember(self, touched: Iterable[str]) -> None:
-        self._recent.forget(touched)
-        if self.uow.optimistic:
-            # Those that are being undone move without facts, too, and those that have ended rarely move.
-            running = [order_id for order_id in touched if self.sagas[order_id][0].status is SagaStatus.RUNNING]
-            self._recent.keep({order_id: (self.orders[order_id], *self.sagas[order_id]) for order_id in running})
+    def _running(self, touched: Iterable[str]) -> dict[str, Moving]:
+        if not self.uow.optimistic:
+            return {}
+        # Those that are being undone move without facts, too, and those that have ended rarely move.
+        running = [order_id for order_id in touched if self.sagas[order_id][0].status is SagaStatus.RUNNING]
+        return {order_id: (self.orders[order_id], *self.sagas[order_id]) for order_id in running}
 
     def _keep(self, order: Order, fact: Fact) -> None:
         self._facts.append((self.uow.ids.new(), order.id, order.version, fact, self.uow.now))
+
+
+def _remember(recent: Recent[Moving], touched: Iterable[str], running: Mapping[str, Moving]) -> None:
+    recent.forget(touched)
+    recent.keep(running)
 
 
 def prices_for(uow: UnitOfWork, wanted: Sequence[NewOrder]) -> Prices:
