@@ -6,7 +6,6 @@ import os
 import secrets
 import subprocess
 import sys
-import uuid
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from orderwright.cli.goods import products
 from orderwright.contracts import audience
 from orderwright.kernel.brokers import open_broker
 from orderwright.kernel.database import open_database
+from orderwright.kernel.ids import version_7
 from orderwright.kernel.tables import inbox, outbox
 from orderwright.services import SERVICES
 from orderwright.services.inventory.tables import stock
@@ -52,11 +52,6 @@ async def maintain(database: str, statement: str) -> None:
         await connection.execute(statement)
     finally:
         await connection.close()
-
-
-def first_id_since(since_s: float) -> str:
-    """Lower than every id that was made after that moment: they are UUIDs of version 7 (RFC 9562)."""
-    return str(uuid.UUID(int=int(since_s * 1000) << 80 | 0x7000 << 64 | 1 << 63))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +137,7 @@ class Installation:
 
         What stood there before is not looked at: to count a million orders costs more than to place a thousand.
         """
-        first = first_id_since(since_s)
+        first = version_7(int(since_s * 1000))
         placed = sa.select(sa.func.count()).where(orders.c.id >= first)
         open_ones, done = placed.where(orders.c.status.not_in(ENDS)), placed.where(orders.c.status == "completed")
         told = sa.select(sa.func.count(notifications.c.order_id.distinct())).where(
@@ -158,7 +153,7 @@ class Installation:
         """When each order was completed that was placed since then, by its id."""
         query = sa.select(order_events.c.order_id, order_events.c.created_at).where(
             order_events.c.event_type == FactType.COMPLETED.value,
-            order_events.c.order_id >= first_id_since(since_s),
+            order_events.c.order_id >= version_7(int(since_s * 1000)),
         )
         database = open_database(self.database, "order")
         rows = await database.read(lambda connection: connection.execute(query).all())

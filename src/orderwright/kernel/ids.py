@@ -49,15 +49,18 @@ class SeededIds:
 
     def new(self) -> str:
         self._count += 1
-        high = (0x019B_0000_0000 + self._count) << 80
-        low = self._random.getrandbits(62)
-        return str(uuid.UUID(int=high | 0x7000 << 64 | 0x8000_0000_0000_0000 | low))
+        return version_7(0x019B_0000_0000 + self._count, self._random.getrandbits(62))
 
     def secret(self, n_bytes: int = 32) -> str:
         return self._random.randbytes(n_bytes).hex()
 
     def jitter(self) -> float:
         return self._random.random()
+
+
+def version_7(unix_ms: int, low: int = 0) -> str:
+    """The UUIDv7 of that millisecond with these last 62 bits; without them no id of it, or of a later one, is lower."""
+    return str(uuid.UUID(int=unix_ms << 80 | 0x7000 << 64 | 1 << 63 | low))
 
 
 def derived(*parts: str) -> str:
