@@ -1,5 +1,6 @@
 """Hearing and saying: duplicates, poison, retries, crashes between commit and publish. On a real SQLite file."""
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from orderwright.contracts.inventory import StockUpdated
 from orderwright.kernel import outbox
 from orderwright.kernel.broker import Delivery
 from orderwright.kernel.brokers.memory import MemoryBroker
-from orderwright.kernel.consumer import Consumer
+from orderwright.kernel.consumer import MAX_BATCH, PATIENT_BATCH, Consumer
 from orderwright.kernel.deadletters.desk import DeadLetterDesk
 from orderwright.kernel.errors import BrokerUnavailable, TryLater
 from orderwright.kernel.handling import in_runs
@@ -199,7 +200,7 @@ class Portions(MemoryBroker):
 
 @pytest.mark.parametrize(
     ("portions", "waits"),
-    [([(50, True)] * 10, 0), ([(100, False)] * 10, 0), ([(8, False)] * 20, 17)],
+    [([(50, True)] * 10, 0), ([(PATIENT_BATCH, False)] * 10, 0), ([(8, False)] * 20, 17)],
     ids=["more waits", "full", "neither"],
 )
 async def test_who_can_wait_does_so_only_when_nothing_waits_any_more(
@@ -210,6 +211,26 @@ async def test_who_can_wait_does_so_only_when_nothing_waits_any_more(
     began_s = bench.clock.monotonic_s()
     await consumer.run_forever()
     assert round((bench.clock.monotonic_s() - began_s) / 0.01) == waits
+
+
+@pytest.mark.parametrize(("patience_s", "most"), [(0.0, MAX_BATCH), (0.01, PATIENT_BATCH)], ids=["none", "some"])
+async def test_who_has_patience_catches_up_in_larger_batches(
+    bench: ServiceBench, listener: Listener, patience_s: float, most: int
+) -> None:
+    now = bench.clock.now()
+    messages = [encode(level(f"p-{n}"), id=bench.ids.new(), source="/x", time=now) for n in range(2 * most)]
+    async with MemoryBroker() as broker:
+        consumer = Consumer(
+            "catalog", bench.runtime.service.consumes, broker, bench.runtime.units, patience_s=patience_s
+        )
+        await consumer.subscribe()
+        publishing = asyncio.create_task(broker.publish(messages))
+        await asyncio.sleep(0)
+        hearing = asyncio.create_task(consumer.run_forever())
+        await publishing
+        consumer.stop()
+        await hearing
+    assert [len(batch) for batch in listener.heard] == [most, most]
 
 
 async def test_too_many_dead_letters_in_a_row_stop_the_consumer_and_readiness_says_so(bench: ServiceBench) -> None:
@@ -234,8 +255,6 @@ async def test_what_a_crash_left_in_the_outbox_is_sent_and_then_deleted(bench: S
         deliveries = await subscription.receive()
         received.extend(delivery.key for delivery in deliveries)
         await subscription.acknowledge(deliveries)
-
-    import asyncio
 
     await asyncio.gather(relay.sweep(), receive())
     assert received == ["a", "b"]

@@ -115,6 +115,7 @@ class Line:
 
     name = Sandbox.name
     accepts_cards = True
+    calls_at_once = Sandbox.calls_at_once
     jobs: tuple[Job, ...] = ()
 
     def __init__(self, provider: Provider, process: Process) -> None:

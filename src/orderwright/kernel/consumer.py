@@ -27,6 +27,8 @@ from orderwright.kernel.unit import Units
 log = structlog.get_logger(__name__)
 
 MAX_BATCH = 100
+PATIENT_BATCH = 300
+"""The same where nobody waits at the door: who comes behind catches up in fewer transactions."""
 BUSY_PER_S = 60.0
 """From so many messages a second on, waiting for company costs less than it saves; one order alone stays far below."""
 LINGER_S = 0.02
@@ -70,6 +72,7 @@ class Consumer:
             linger_s=max(LINGER_S, patience_s),
             at_least_s=patience_s,
         )
+        self._max_batch = PATIENT_BATCH if patience_s else MAX_BATCH
         self._more_waits = False
 
     @property
@@ -79,7 +82,7 @@ class Consumer:
     async def subscribe(self) -> None:
         """Join the service's group; from now on nothing that is published passes it by. BrokerUnavailable."""
         if self._subscription is None:
-            self._subscription = await self._broker.subscribe(self._service, self.topics, max_batch=MAX_BATCH)
+            self._subscription = await self._broker.subscribe(self._service, self.topics, max_batch=self._max_batch)
 
     async def run_forever(self) -> None:
         """Hear until it is stopped; the batch in hand is then finished and acknowledged, and the group left."""
@@ -92,7 +95,7 @@ class Consumer:
                     await self._handle(deliveries)
                 assert self._subscription is not None
                 await self._subscription.acknowledge(deliveries)
-                self._more_waits = len(deliveries) >= MAX_BATCH or self._subscription.more_waits
+                self._more_waits = len(deliveries) >= self._max_batch or self._subscription.more_waits
         finally:
             await self._leave()
 
@@ -137,7 +140,7 @@ class Consumer:
         with suppress(TimeoutError):
             async with asyncio.timeout(OTHERS_WAIT_S):
                 more: Sequence[Delivery] = taken
-                while more and len(taken) < MAX_BATCH and not any(one.topic in self._urgent for one in more):
+                while more and len(taken) < self._max_batch and not any(one.topic in self._urgent for one in more):
                     more = await subscription.receive()
                     taken += more
 

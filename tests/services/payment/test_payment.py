@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from orderwright.contracts.inventory import StockReserved
 from orderwright.contracts.payments import PaymentCompleted, PaymentFailed, PaymentInitiated, PaymentRefunded
 from orderwright.kernel.testing import ServiceBench
 from orderwright.services.payment.domain import passes_luhn
 from orderwright.services.payment.manifest import assemble
-from orderwright.services.payment.providers import Captured, Declined, ProviderTimeout, ProviderUnavailable
+from orderwright.services.payment.providers import Captured, Declined, Outcome, ProviderTimeout, ProviderUnavailable
+from orderwright.services.payment.providers.sandbox import Sandbox
 from orderwright.services.payment.store import payments as store
 from orderwright.services.payment.tables import OWN_TABLES, payments
 from tests.services.payment.till import CANCELLED, RESERVED, card, created, name_method, paying, provider_books, said
@@ -174,6 +176,38 @@ async def test_refunds_at_once_never_pass_what_was_captured(bench: ServiceBench)
     assert await provider_books(bench) == (1, 1800)
     assert (await bench.request("GET", f"/payments/{payment['id']}")).json["status"] == "partially_refunded"
     assert (await bench.request("POST", path, {"amount": 0}, roles=("staff",))).status == 422
+
+
+class Till(Sandbox):
+    """The sandbox, which notes how many calls were on their way together."""
+
+    def __init__(self, sandbox: Sandbox, calls_at_once: int) -> None:
+        self.calls_at_once = calls_at_once
+        self.most = 0
+        self._under_way = 0
+        self._sandbox = sandbox
+
+    async def charge(self, key: str, token: str, amount_minor: int, currency: str) -> Outcome:
+        self._under_way += 1
+        self.most = max(self.most, self._under_way)
+        try:
+            return await self._sandbox.charge(key, token, amount_minor, currency)
+        finally:
+            self._under_way -= 1
+
+
+@pytest.mark.parametrize(("allowed", "most"), [(100, 30), (7, 7)], ids=["all together", "a few at a time"])
+async def test_as_many_charges_are_on_their_way_as_the_provider_allows(
+    bench: ServiceBench, allowed: int, most: int
+) -> None:
+    orders = [f"o-{n}" for n in range(30)]
+    named = [{"order_id": order, "customer_id": "customer-1", "payment_method": card()} for order in orders]
+    await bench.request("POST", "/payment-methods", {"items": named}, roles=("service",))
+    await bench.hear(*[created(order) for order in orders], *[StockReserved(order_id=o, items=[]) for o in orders])
+    cashier = bench.runtime.service.desk.cashier  # type: ignore[attr-defined]
+    cashier.provider = till = Till(cashier.provider, allowed)
+    await bench.run_job("charge")
+    assert (till.most, await provider_books(bench)) == (most, (30, 0))
 
 
 async def test_the_sandbox_fits_the_contract_of_a_provider(bench: ServiceBench) -> None:

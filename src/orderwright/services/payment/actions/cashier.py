@@ -29,7 +29,6 @@ from orderwright.services.payment.store.refunds import Refund
 log = structlog.get_logger(__name__)
 
 BATCH = 100
-AT_ONCE = 20
 PROVIDER_TIMEOUT_S = 20.0
 BEGIN_WITHIN_S = charges.LEASE.total_seconds() - PROVIDER_TIMEOUT_S
 """Whatever waited for longer is put back: its call would not be over before its lease is."""
@@ -165,7 +164,7 @@ class Cashier:
     async def _each(
         self, work: Sequence[Callable[[], Awaitable[None]]], put_back: Sequence[Callable[[], Awaitable[None]]]
     ) -> None:
-        free = asyncio.Semaphore(AT_ONCE)
+        free = asyncio.Semaphore(self.provider.calls_at_once)
         begin_until_s = self._clock.monotonic_s() + BEGIN_WITHIN_S
 
         async def one(call: Callable[[], Awaitable[None]], back: Callable[[], Awaitable[None]]) -> None:

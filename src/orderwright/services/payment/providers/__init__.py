@@ -79,6 +79,8 @@ class PaymentProvider(Protocol):
     name: str
     accepts_cards: bool
     """Only the sandbox does: card numbers belong on a real provider's own page."""
+    calls_at_once: int
+    """How many calls its terms allow to be on their way at the same time, from each process of ours."""
     jobs: tuple[Job, ...]
     """What it does on a schedule, as the sandbox sends its webhooks; most have nothing to do."""
 
