@@ -9,7 +9,7 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from orderwright.kernel.errors import Unavailable
-from orderwright.kernel.peers import FAULT_OF_ONE
+from orderwright.kernel.peers import UNCOUNTED
 from orderwright.kernel.resilience import FAILURES_TO_OPEN, OPEN_FOR_S, BreakerState
 from tests.gateway.bench import GatewayBench, Line
 from tests.gateway.conftest import OpenBench
@@ -382,10 +382,13 @@ async def test_a_request_is_counted_under_its_routes_template() -> None:
     assert bench.metrics.registry.get_sample_value("orderwright_request_seconds_count", labels) == 1
 
 
+@pytest.mark.parametrize("mark", sorted(UNCOUNTED))
 @pytest.mark.parametrize("answers", [True, False])
-async def test_failures_of_one_bad_replica_among_well_ones_do_not_open_the_breaker(answers: bool) -> None:
+async def test_failures_of_one_among_well_ones_and_for_want_of_room_do_not_open_the_breaker(
+    answers: bool, mark: str
+) -> None:
     async def one_is_bad(scope: Scope, receive: Receive, send: Send) -> None:
-        scope["state"][FAULT_OF_ONE] = True
+        scope["state"][mark] = True
         if not answers:
             raise Unavailable("that one is bad")
         await Response("broken", 500)(scope, receive, send)

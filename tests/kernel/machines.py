@@ -11,6 +11,7 @@ from typing import Any
 
 from orderwright.kernel.addressing import LookUp, look_up
 from orderwright.kernel.clock import FrozenClock
+from orderwright.kernel.edge import OVERLOADED_HEADER
 from orderwright.kernel.httppeer import HttpPeer
 from orderwright.kernel.ids import SeededIds
 from orderwright.kernel.peers import PeerAnswer, request_once
@@ -19,6 +20,7 @@ from orderwright.kernel.telemetry import Metrics
 
 PATIENCE = Patience(doubt_after_s=0.05, check_again_s=0)
 HTTP = "HTTP/1.1 {} x\r\nContent-Length: {}\r\nRetry-After: 7\r\n\r\n"
+FULL = f"HTTP/1.1 503 x\r\n{OVERLOADED_HEADER}: true\r\nContent-Length: 4\r\n\r\nfull"
 
 
 class Mood(StrEnum):
@@ -28,6 +30,7 @@ class Mood(StrEnum):
     FAILING = "answers 500 and says that it is ready"
     NOT_READY = "answers 503, also when asked how it is"
     BUSY = "answers 503 and says that it is ready"
+    FULL = "has no room for requests, says so, and says that it is ready"
     RESETTING = "breaks the connection off when it was asked, and says that it is ready"
     SLOW = "does not answer requests, and says that it is ready"
     DEAF = "answers requests, and does not say how it is"
@@ -129,6 +132,8 @@ class Machine:
             await self._killed.wait()
         elif self.mood is Mood.RESETTING:
             writer.transport.abort()
+        elif self.mood is Mood.FULL:
+            writer.write(FULL.encode())
         elif self.mood is Mood.CLOSING_OLD and served:
             writer.close()
         else:

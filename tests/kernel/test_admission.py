@@ -3,12 +3,16 @@
 import asyncio
 
 import httpx2
+import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from orderwright.kernel.clock import SystemClock
 from orderwright.kernel.edge import Edge
+from orderwright.kernel.errors import Unavailable
 from orderwright.kernel.ids import SystemIds
+from orderwright.kernel.peers import Peers
+from orderwright.kernel.resilience import FAILURES_TO_OPEN
 from orderwright.kernel.telemetry import Metrics
 
 
@@ -25,8 +29,8 @@ class Slow:
         await PlainTextResponse("done")(scope, receive, send)
 
 
-def _client(app: Slow) -> httpx2.AsyncClient:
-    edge = Edge(
+def _edge(app: Slow) -> Edge:
+    return Edge(
         app,
         service="order",
         clock=SystemClock(),
@@ -36,7 +40,10 @@ def _client(app: Slow) -> httpx2.AsyncClient:
         timeout_s=30,
         max_at_once=2,
     )
-    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=edge), base_url="http://order")
+
+
+def _client(app: Slow) -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=_edge(app)), base_url="http://order")
 
 
 async def test_more_requests_than_can_be_answered_are_refused_at_once_and_there_is_room_again() -> None:
@@ -51,6 +58,22 @@ async def test_more_requests_than_can_be_answered_are_refused_at_once_and_there_
         app.go_on.set()
         assert [(await answer).status_code for answer in running] == [200, 200]
         assert (await client.get("/orders")).status_code == 200
+
+
+async def test_a_service_that_is_full_is_not_left_alone_for_it() -> None:
+    app = Slow()
+    edge = _edge(app)
+    peers = Peers(lambda _: edge, SystemClock(), SystemIds())
+    async with asyncio.timeout(30):
+        running = [asyncio.create_task(peers.ask("order", "POST", "/orders")) for _ in range(2)]
+        for _ in running:
+            await app.asked.acquire()
+        for _ in range(2 * FAILURES_TO_OPEN):
+            with pytest.raises(Unavailable):
+                await peers.ask("order", "POST", "/orders")
+        app.go_on.set()
+        assert [(await answer).status for answer in running] == [200, 200]
+        assert (await peers.ask("order", "POST", "/orders")).status == 200
 
 
 async def test_probes_and_streams_are_not_counted() -> None:

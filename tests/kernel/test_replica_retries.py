@@ -2,10 +2,12 @@
 
 import asyncio
 import io
+from typing import Any
 
 import msgspec
 import pytest
 
+from orderwright.kernel.edge import OVERLOADED
 from orderwright.kernel.errors import Malformed, Unavailable
 from orderwright.kernel.peers import Peers
 from orderwright.kernel.replicas import Patience
@@ -53,6 +55,18 @@ async def test_a_503_of_one_is_answered_by_another_and_a_503_of_all_is_passed_on
         assert busy.heard
         well.mood = Mood.BUSY
         assert (await fleet.ask()).status == 503
+
+
+async def test_one_that_has_no_room_is_neither_left_out_nor_taken_for_failing() -> None:
+    async with Fleet(1).running() as fleet:
+        fleet.machines[0].mood = Mood.FULL
+        for _ in range(10):
+            state: dict[str, Any] = {}
+            assert (await fleet.ask("POST", state=state)).status == 503
+            assert (OVERLOADED in state, fleet.left_out) == (True, 0)
+        fleet.machines[0].mood = Mood.BUSY
+        assert (await fleet.ask("POST", state=state)).status == 503
+        assert OVERLOADED not in state
 
 
 async def test_an_outage_is_not_multiplied() -> None:

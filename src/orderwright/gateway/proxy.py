@@ -2,8 +2,8 @@
 
 Invariants: from here a request that may change something is sent once, whatever happens; a safe one is tried once more,
 and only while the client has seen nothing of an answer. A service that keeps failing is left alone by its breaker; that
-one of its replicas fails while others are well is no reason to. Only time that the service takes counts against the
-service: a client that sends or reads slowly is not its fault.
+one of its replicas fails while others are well is no reason to, nor that it has no room for more. Only time that the
+service takes counts against the service: a client that sends or reads slowly is not its fault.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from orderwright.kernel import context
 from orderwright.kernel.addresses import Address
 from orderwright.kernel.errors import Unavailable
 from orderwright.kernel.httppeer import whole_body
-from orderwright.kernel.peers import FAULT_OF_ONE, Peers
+from orderwright.kernel.peers import UNCOUNTED, Peers
 from orderwright.kernel.resilience import Breaker, BreakerState
 
 INNER_PEER = ("127.0.0.1", 0)
@@ -147,7 +147,7 @@ class _Attempt:
     def _tell(self, *, failed: bool) -> None:
         if not self._told:
             self._told = True
-            if failed and FAULT_OF_ONE in self.state:
+            if failed and not UNCOUNTED.isdisjoint(self.state):
                 self._breaker.abandoned(self._era)
             elif failed:
                 self._breaker.failed(self._era)

@@ -28,6 +28,10 @@ UNTIMED = ("/stream",)
 TELL_EVERY_S = 1.0
 """How often the log says that requests are refused: a line for each would cost more than the refusals."""
 QUIET = frozenset({"/health", "/ready", "/metrics"})
+OVERLOADED = "orderwright.overloaded"
+"""In a request's ASGI state: it was refused because too many were there, so nothing is wrong with who refused it."""
+OVERLOADED_HEADER = "X-Orderwright-Overloaded"
+"""The same, where the request came through a socket."""
 
 
 class Edge:
@@ -89,7 +93,10 @@ class Edge:
             log.warning("too_many_requests", service=self._service, refused=self._refused, at_once=self._max_at_once)
             self._refused, self._tell_at_s = 0, self._clock.monotonic_s() + TELL_EVERY_S
         busy = Unavailable("Too many requests are being answered at this moment", retry_after_s=1)
-        await of_business_error(busy)(scope, receive, _Exchange(send, request_id).send)
+        answer = of_business_error(busy)
+        answer.headers[OVERLOADED_HEADER] = "true"
+        scope.setdefault("state", {})[OVERLOADED] = True
+        await answer(scope, receive, _Exchange(send, request_id).send)
 
     async def _answer(self, scope: Scope, receive: Receive, exchange: "_Exchange") -> None:
         timeout_s = None if scope["path"].endswith(UNTIMED) else self._timeout_s

@@ -13,7 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from orderwright.kernel.addressing import LookUp, look_up, read_origins
 from orderwright.kernel.clock import Clock
-from orderwright.kernel.edge import UNTIMED
+from orderwright.kernel.edge import OVERLOADED, OVERLOADED_HEADER, UNTIMED
 from orderwright.kernel.errors import Malformed, Unavailable
 from orderwright.kernel.ids import Ids
 from orderwright.kernel.peers import FAULT_OF_ONE
@@ -111,9 +111,12 @@ class _Exchange:
         response = await self._sent(replica)
         if response is None:
             return None
-        if response.status_code >= 500:
+        has_room = OVERLOADED_HEADER not in response.headers
+        if not has_room:
+            self._state[OVERLOADED] = True
+        elif response.status_code >= 500:
             self._note_whose_fault(replica)
-        self._replicas.answered(replica, response.status_code)
+        self._replicas.answered(replica, response.status_code, has_room=has_room)
         if response.status_code == 503 and self._may_go_on():
             await response.aclose()
             return None
@@ -123,6 +126,7 @@ class _Exchange:
         while True:
             trip = Trip()
             self._state.pop(FAULT_OF_ONE, None)
+            self._state.pop(OVERLOADED, None)
             try:
                 return await self._patiently(replica, trip)
             except httpx2.LocalProtocolError as error:

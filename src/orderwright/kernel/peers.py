@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message
 
 from orderwright.kernel import context
 from orderwright.kernel.clock import Clock
+from orderwright.kernel.edge import OVERLOADED
 from orderwright.kernel.errors import Unavailable
 from orderwright.kernel.ids import Ids
 from orderwright.kernel.resilience import Breaker, BreakerState, call
@@ -29,6 +30,10 @@ FAULT_OF_ONE = "orderwright.fault_of_one"
 """In a request's ASGI state: its failure was that of one replica that is not well, while others are.
 
 It says nothing of the service, so no breaker in front of the service counts it.
+"""
+UNCOUNTED = frozenset({FAULT_OF_ONE, OVERLOADED})
+"""What in that state keeps a failure from counting. Were refusals for want of room counted, too much would be nothing:
+a service that carries out all it can would be left alone for seconds.
 """
 OPENNESS = {BreakerState.CLOSED: 0.0, BreakerState.HALF_OPEN: 0.5, BreakerState.OPEN: 1.0}
 
@@ -120,7 +125,7 @@ class Peers:
             clock=self._clock,
             ids=self._ids,
             retryable=method == "GET" if safe is None else safe,
-            excused=lambda: FAULT_OF_ONE in state,
+            excused=lambda: not UNCOUNTED.isdisjoint(state),
         )
 
     def _tell(self, service: str, state: BreakerState) -> None:

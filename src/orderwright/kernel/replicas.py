@@ -124,11 +124,11 @@ class Replicas:
         others = [other for other in self.known if other is not replica]
         return not replica.is_first_choice and any(other.condition is Condition.WELL for other in others)
 
-    def answered(self, replica: Replica, status: int) -> None:
-        """It answered a request with `status`."""
+    def answered(self, replica: Replica, status: int, *, has_room: bool = True) -> None:
+        """It answered a request with `status`; without room for it, that is no fault."""
         replica.silences = 0
         replica.answers_given += 1
-        if status >= 500:
+        if status >= 500 and has_room:
             self._fault(replica, f"answered {status}")
             if status == 503:
                 self._begin_check(replica)
