@@ -16,7 +16,7 @@ from orderwright.kernel.clock import Clock
 from orderwright.kernel.edge import OVERLOADED, OVERLOADED_HEADER, UNTIMED
 from orderwright.kernel.errors import Malformed, Unavailable
 from orderwright.kernel.ids import Ids
-from orderwright.kernel.peers import FAULT_OF_ONE
+from orderwright.kernel.peers import FAULT_OF_ONE, UNCOUNTED
 from orderwright.kernel.replica import Replica, Trip
 from orderwright.kernel.replicas import Patience, Replicas
 from orderwright.kernel.resilience import RetryBudget
@@ -111,7 +111,7 @@ class _Exchange:
         response = await self._sent(replica)
         if response is None:
             return None
-        has_room = OVERLOADED_HEADER not in response.headers
+        has_room = response.status_code != 503 or OVERLOADED_HEADER not in response.headers
         if not has_room:
             self._state[OVERLOADED] = True
         elif response.status_code >= 500:
@@ -125,8 +125,8 @@ class _Exchange:
     async def _sent(self, replica: Replica) -> httpx2.Response | None:
         while True:
             trip = Trip()
-            self._state.pop(FAULT_OF_ONE, None)
-            self._state.pop(OVERLOADED, None)
+            for mark in UNCOUNTED:
+                self._state.pop(mark, None)
             try:
                 return await self._patiently(replica, trip)
             except httpx2.LocalProtocolError as error:

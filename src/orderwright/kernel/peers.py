@@ -32,8 +32,9 @@ FAULT_OF_ONE = "orderwright.fault_of_one"
 It says nothing of the service, so no breaker in front of the service counts it.
 """
 UNCOUNTED = frozenset({FAULT_OF_ONE, OVERLOADED})
-"""What in that state keeps a failure from counting. Were refusals for want of room counted, too much would be nothing:
-a service that carries out all it can would be left alone for seconds.
+"""What in that state keeps a failure from counting, for every breaker.
+
+Were refusals for want of room counted, a service that does all it can would be left alone for seconds.
 """
 OPENNESS = {BreakerState.CLOSED: 0.0, BreakerState.HALF_OPEN: 0.5, BreakerState.OPEN: 1.0}
 
