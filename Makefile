@@ -1,8 +1,12 @@
 # Everything that is done here, by name; `make` lists it. A first call sets up .venv, a later one finds it ready.
 
-PYTHON ?= python3
 ARGS ?=
 SEEDS ?= 1000
+
+# Of several builds of python3's version the quickest, looked for when .venv is made; PYTHON=… says which instead.
+ifeq ($(origin PYTHON), undefined)
+PYTHON = $(eval PYTHON := $(shell python3 tools/quickest_python.py 2>/dev/null || echo python3))$(PYTHON)
+endif
 
 # What `make chaos` does; without a seed one is drawn.
 MINUTES ?= 5
@@ -92,7 +96,7 @@ $(TOOLS): requirements/setup.txt
 		|| { echo "$$($(PYTHON) --version 2>&1) is too old. orderwright needs Python 3.11 or newer: make PYTHON=/path/to/python3 …"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 		|| { echo "$(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
-	@echo "Setting up $(VENV) …"
+	@echo "Setting up $(VENV) with $(PYTHON) …"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/setup.txt
 	@touch $@

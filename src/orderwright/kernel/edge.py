@@ -32,6 +32,8 @@ OVERLOADED = "orderwright.overloaded"
 """In a request's ASGI state: it was refused because too many were there, so nothing is wrong with who refused it."""
 OVERLOADED_HEADER = "X-Orderwright-Overloaded"
 """The same, where the request came through a socket."""
+PEER_HEADER = "X-Orderwright-Peer"
+"""Names the service that asks. It only says for whom there is room; what somebody may do, a token says."""
 
 
 class Edge:
@@ -48,7 +50,12 @@ class Edge:
         max_body_bytes: int,
         timeout_s: float,
         max_at_once: int = 256,
+        room_for_peers: int = 0,
     ) -> None:
+        """Where `max_at_once` requests are being answered there is room for so many more of services of ours.
+
+        They ask about what is under way already: were they turned away with those who come anew, that would wait, too.
+        """
         self._app = app
         self._service = service
         self._clock = clock
@@ -57,6 +64,7 @@ class Edge:
         self._max_body_bytes = max_body_bytes
         self._timeout_s = timeout_s
         self._max_at_once = max_at_once
+        self._room_for_peers = room_for_peers
         self._running = 0
         self._refused = 0
         self._tell_at_s = 0.0
@@ -66,10 +74,10 @@ class Edge:
             await self._app(scope, receive, send)
             return
         counts = scope["path"] not in QUIET and not scope["path"].endswith(UNTIMED)
-        if counts and self._running >= self._max_at_once:
+        headers = Headers(scope=scope)
+        if counts and self._running >= self._max_at_once and not self._has_room(headers):
             await self._refuse(scope, receive, send)
             return
-        headers = Headers(scope=scope)
         request = context.RequestContext(
             context.usable_request_id(headers.get("x-request-id")) or self._ids.new(),
             context.continued_traceparent(headers.get("traceparent"), self._ids),
@@ -83,6 +91,9 @@ class Edge:
             finally:
                 self._running -= counts
                 self._report(scope, exchange.status, self._clock.monotonic_s() - started_s)
+
+    def _has_room(self, headers: Headers) -> bool:
+        return PEER_HEADER in headers and self._running < self._max_at_once + self._room_for_peers
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         """At once and with next to no work: those who were let in are answered, and the rate does not collapse."""

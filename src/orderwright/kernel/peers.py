@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message
 
 from orderwright.kernel import context
 from orderwright.kernel.clock import Clock
-from orderwright.kernel.edge import OVERLOADED
+from orderwright.kernel.edge import OVERLOADED, PEER_HEADER
 from orderwright.kernel.errors import Unavailable
 from orderwright.kernel.ids import Ids
 from orderwright.kernel.resilience import Breaker, BreakerState, call
@@ -101,6 +101,7 @@ class Peers:
         is a failed call tried again.
         """
         headers = {"content-type": "application/json", "accept": "application/json"}
+        headers[PEER_HEADER.lower()] = self._caller
         if not anonymous and self.service_token is not None:
             headers["authorization"] = f"Bearer {await self.service_token()}"
         if (request := context.current.get()) is not None:

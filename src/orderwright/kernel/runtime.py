@@ -6,6 +6,7 @@ acknowledge, send, close.
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 import sqlalchemy as sa
@@ -44,6 +45,8 @@ RETRY_EVERY_S = 5.0
 """How often a quiet service looks for messages that others kept; its own ones it tries when their time has come."""
 HOUSEKEEPING_EVERY_S = 300.0
 RESTART_AFTER_S = 1.0
+ROOM_FOR_PEERS = 0.25
+"""The share of its requests that a service answers beyond them, for other services."""
 
 
 class Runtime:
@@ -109,6 +112,7 @@ class Runtime:
             max_body_bytes=self._platform.max_body_bytes,
             timeout_s=self._platform.request_timeout_s,
             max_at_once=self._platform.max_requests_at_once,
+            room_for_peers=math.ceil(self._platform.max_requests_at_once * ROOM_FOR_PEERS),
         )
 
     async def migrate(self) -> None:

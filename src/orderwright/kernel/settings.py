@@ -50,7 +50,10 @@ class PlatformSettings(BaseSettings):
     max_body_bytes: int = Field(1024 * 1024, ge=1024, description="Larger request bodies are answered with 413")
     request_timeout_s: float = Field(10.0, gt=0, description="A request that takes longer is answered with 503")
     max_requests_at_once: int = Field(
-        256, ge=1, description="More requests at the same time are answered with 503 at once, by each service"
+        256,
+        ge=1,
+        description="More requests at the same time are answered with 503 at once, by each service; "
+        "other services of the platform still find a quarter more room",
     )
     stop_timeout_s: float = Field(10.0, gt=0, description="How long a stop may take before it is forced")
     drain_s: float = Field(0.0, ge=0, description="How long to answer 'not ready' before the doors close")

@@ -1,0 +1,1 @@
+"""What is beside the product: the tools that its Makefile calls."""
