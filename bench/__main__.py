@@ -22,6 +22,7 @@ from bench.measuring import as_fast_as_answered, at_rate
 from bench.report import write
 from bench.studies import STUDIES, Bench, carry_out
 from tools.backends.__main__ import chosen_folder, up, urls_of
+from tools.quickest_python import probed
 
 SHAPES = {
     f"{database}+{broker}{where}": Shape(f"{database}+{broker}{where}", broker, database, spread, copies)
@@ -60,7 +61,7 @@ def main() -> None:
     names = [name.strip() for name in asked.shapes.split(",") if name.strip()]
     results: dict[str, Any] = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": f"{platform.machine()}, {_cores()} cores, Python {platform.python_version()}",
+        "machine": f"{platform.machine()}, {_cores()} cores, {_python()}",
         "shapes": {},
         "studies": {},
     }
@@ -154,6 +155,13 @@ def _servers_of(shape: Shape) -> dict[str, str]:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0))
+
+
+def _python() -> str:
+    """Which Python, and how quick a build of it: that makes more of a difference than its version."""
+    told = probed(Path(sys.executable))
+    speed = "" if told is None else f" ({told[1] * 1000:.1f} ms for the probe of tools/quickest_python.py)"
+    return f"Python {platform.python_version()}{speed}"
 
 
 def _say(line: str) -> None:

@@ -56,7 +56,7 @@ def timings_of(path: str) -> list[tuple[str, float]]:
     version = ""
     for folder in map(Path, path.split(os.pathsep)):
         for python in sorted(folder.glob("python3*")):
-            told = _probed(python) if NAMES.match(python.name) else None
+            told = probed(python) if NAMES.match(python.name) else None
             if told is None:
                 continue
             its_version, took_s, build = told
@@ -66,7 +66,8 @@ def timings_of(path: str) -> list[tuple[str, float]]:
     return list(timings.values())
 
 
-def _probed(python: Path) -> tuple[str, float, str] | None:
+def probed(python: Path) -> tuple[str, float, str] | None:
+    """What the probe says of it: version, seconds of CPU, where it is. None where it is of no use."""
     try:
         done = subprocess.run(
             [str(python), "-c", PROBE], stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT_S, check=False
