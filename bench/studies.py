@@ -61,8 +61,7 @@ class Bench:
         told = await as_fast_as_answered(installation, orders or self.orders, AT_ONCE, customers)
         return {
             "orders/s": told["orders_per_s"],
-            "platform, ms of CPU an order": round(sum(told["cpu_ms_per_order"].values()), 2),
-            "servers, ms of CPU an order": round(sum(told["servers_cpu_ms_per_order"].values()), 2),
+            **_cost(told),
             "POST p99, ms": told["post_ms"].get("p99"),
             "answers": told["answers"],
         }
@@ -170,8 +169,8 @@ async def soak(bench: Bench) -> Rows:
         best, minutes = (await bench.best(platform))["orders/s"], bench.soak_minutes / 10
         for number in range(1, 11):
             told = await at_rate(platform, best / 2, minutes * 60)
-            row = {"after, min": round(number * minutes), **_shown(told), "platform, MB": _memory_mb(platform)}
-            yield row | {"outbox and inbox, rows": await platform.passing_rows()}
+            row = {"after, min": round(number * minutes), **_shown(told), **_cost(told)}
+            yield row | {"platform, MB": _memory_mb(platform), "outbox and inbox, rows": await platform.passing_rows()}
 
 
 STUDIES: Final[dict[str, Study]] = {
@@ -189,6 +188,13 @@ STUDIES: Final[dict[str, Study]] = {
 
 def _memory_mb(platform: Installation) -> int:
     return round(sum(megabytes for _, megabytes in platform.usage().values()))
+
+
+def _cost(told: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        "platform, ms of CPU an order": round(sum(told["cpu_ms_per_order"].values()), 2),
+        "servers, ms of CPU an order": round(sum(told["servers_cpu_ms_per_order"].values()), 2),
+    }
 
 
 def _shown(told: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from orderwright.audit.books import SANDBOX, Books
 from orderwright.audit.checks import Moment, Settling, Suspect, mark_of
 from orderwright.audit.findings import Finding
 from orderwright.audit.paging import pages_by_key
+from orderwright.kernel.rows import among
 from orderwright.services.payment.providers.sandbox import CAPTURED, charges
 from orderwright.services.payment.providers.sandbox import refunds as given_back
 from orderwright.services.payment.tables import payments, refunds
@@ -22,12 +23,15 @@ _p = payments.c
 _PAYMENTS: Final = sa.select(
     *(_p.id, _p.order_id, _p.status, _p.provider, _p.currency, _p.captured_minor, _p.promised_minor),
     *(_p.refunded_minor, _p.updated_at),
-)
+).where(among(_p.id, "keys"))
+_KNOWN: Final = sa.select(_p.id).where(among(_p.id, "keys"))
 _REFUNDS: Final = sa.select(
     refunds.c.payment_id, refunds.c.id, refunds.c.amount_minor, refunds.c.status, refunds.c.updated_at
-)
-_CHARGES: Final = sa.select(charges)
-_GIVEN_BACK: Final = sa.select(given_back.c.charge_key, given_back.c.key, given_back.c.amount_minor, given_back.c.at)
+).where(among(refunds.c.payment_id, "keys"))
+_CHARGES: Final = sa.select(charges).where(among(charges.c.key, "keys"))
+_GIVEN_BACK: Final = sa.select(
+    given_back.c.charge_key, given_back.c.key, given_back.c.amount_minor, given_back.c.at
+).where(among(given_back.c.charge_key, "keys"))
 
 
 @dataclass(slots=True)
@@ -83,22 +87,25 @@ class ChargeCheck:
         return suspects
 
     async def _ours(self, keys: set[str]) -> set[str]:
-        query = sa.select(_p.id).where(_p.id.in_(sorted(keys)))
-        return set(await self._books.read("payment", lambda connection: connection.execute(query).scalars().all()))
+        given = {"keys": sorted(keys)}
+        return set(
+            await self._books.read("payment", lambda connection: connection.execute(_KNOWN, given).scalars().all())
+        )
 
     async def _accounts(self, keys: Sequence[str]) -> list[Account]:
         found = {key: Account(key) for key in keys}
+        given = {"keys": list(keys)}
 
         def ours(connection: sa.Connection) -> None:
-            for row in connection.execute(_PAYMENTS.where(_p.id.in_(keys))):
+            for row in connection.execute(_PAYMENTS, given):
                 found[row.id].payment = row
-            for row in connection.execute(_REFUNDS.where(refunds.c.payment_id.in_(keys))):
+            for row in connection.execute(_REFUNDS, given):
                 found[row.payment_id].refunds.append(row)
 
         def theirs(connection: sa.Connection) -> None:
-            for row in connection.execute(_CHARGES.where(charges.c.key.in_(keys))):
+            for row in connection.execute(_CHARGES, given):
                 found[row.key].charge = row
-            for row in connection.execute(_GIVEN_BACK.where(given_back.c.charge_key.in_(keys))):
+            for row in connection.execute(_GIVEN_BACK, given):
                 found[row.charge_key].given_back.append(row)
 
         await self._books.read("payment", ours)

@@ -24,8 +24,8 @@ log = structlog.get_logger(__name__)
 NOTE = "audit"
 """Under which name /ready tells of it."""
 NAMED_IN_LOG = 20
-SMALL_PAGE = 100
-"""So few orders are read at once beside customers' requests, which wait for a page at most."""
+SMALL_PAGE = 25
+"""So few orders are read and judged at once beside customers' requests, which wait for that."""
 HISTORIES_APART = 10
 """One in so many of the histories that `reconcile` reads; ten audits together read all of them."""
 LEAST_IDLE = 0.05

@@ -3,7 +3,6 @@
 Looked at are all orders that the order service knows, and then all that only another service knows.
 """
 
-import asyncio
 import zlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, Final
@@ -21,6 +20,7 @@ from orderwright.audit.orders.money import money_findings
 from orderwright.audit.orders.reading import dossiers
 from orderwright.audit.orders.telling import telling_findings
 from orderwright.audit.paging import pages_by_key
+from orderwright.kernel.rows import among
 from orderwright.services.cart.tables import carts
 from orderwright.services.inventory.tables import reservations
 from orderwright.services.order.tables import orders
@@ -47,6 +47,7 @@ ELSEWHERE: Final[tuple[tuple[str, sa.Column[Any], sa.Select[Any]], ...]] = (
     ("cart", carts.c.id, sa.select(carts.c.id, carts.c.id).where(carts.c.open_for.is_(None))),
 )
 """Where else an order leaves traces: the key to page by, and the order's id."""
+_KNOWN: Final = sa.select(orders.c.id).where(among(orders.c.id, "ids"))
 
 
 class OrderCheck:
@@ -74,12 +75,13 @@ class OrderCheck:
 
     async def look(self, ids: Sequence[str], moment: Moment) -> list[Suspect]:
         found = await dossiers(self._books, ids, with_history=[id_ for id_ in ids if self._in_turn(id_)])
-        # Judging a page takes tens of milliseconds; in the process that serves customers they must not wait for it.
-        return await asyncio.to_thread(lambda: [suspect for one in found if (suspect := judged(one, moment))])
+        return [suspect for one in found if (suspect := judged(one, moment))]
 
     async def _known(self, ids: set[str]) -> set[str]:
-        query = sa.select(orders.c.id).where(orders.c.id.in_(sorted(ids)))
-        return set(await self._books.read("order", lambda connection: connection.execute(query).scalars().all()))
+        given = {"ids": sorted(ids)}
+        return set(
+            await self._books.read("order", lambda connection: connection.execute(_KNOWN, given).scalars().all())
+        )
 
     def _in_turn(self, order_id: str) -> bool:
         return self._histories > 0 and (zlib.crc32(order_id.encode()) + self._turn) % self._histories == 0

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from orderwright.audit.books import Books
 from orderwright.audit.orders.dossier import Dossier
+from orderwright.kernel.rows import among
 from orderwright.services.cart.tables import carts
 from orderwright.services.inventory.tables import reservation_lines, reservations
 from orderwright.services.notification.tables import notifications
@@ -26,16 +27,17 @@ Put = Callable[[Dossier, Any], None]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Rows of one service that belong to an order, and their place in its dossier. The first column is its id."""
+    """Rows of one service that belong to orders, and their place in a dossier. The first column is the order's id."""
 
     service: str
-    select: sa.Select[Any]
+    of: sa.Select[Any]
+    """Those of the orders `ids`; made once, because making a statement costs more than executing it."""
     put: Put
 
-    def of(self, order_ids: Sequence[str]) -> sa.Select[Any]:
-        """Only those of these orders."""
-        key: sa.ColumnElement[Any] = self.select.selected_columns[0]
-        return self.select.where(key.in_(order_ids))
+
+def _source(service: str, select: sa.Select[Any], put: Put) -> Source:
+    key: sa.ColumnElement[Any] = select.selected_columns[0]
+    return Source(service, select.where(among(key, "ids")), put)
 
 
 def _one(member: str) -> Put:
@@ -49,16 +51,16 @@ def _many(member: str) -> Put:
 _o, _p, _r, _s, _n = orders.c, payments.c, reservations.c, shipments.c, notifications.c
 
 SOURCES: Final[tuple[Source, ...]] = (
-    Source("order", sa.select(orders), _one("order")),
-    Source(
+    _source("order", sa.select(orders), _one("order")),
+    _source(
         "order",
         sa.select(
             order_items.c.order_id, order_items.c.product_id, order_items.c.quantity, order_items.c.unit_price
         ).order_by(order_items.c.order_id, order_items.c.id),
         _many("items"),
     ),
-    Source("order", sa.select(order_sagas), _one("saga")),
-    Source(
+    _source("order", sa.select(order_sagas), _one("saga")),
+    _source(
         "payment",
         sa.select(
             *(_p.order_id, _p.id, _p.status, _p.amount_minor, _p.currency, _p.stock_reserved, _p.order_cancelled),
@@ -66,7 +68,7 @@ SOURCES: Final[tuple[Source, ...]] = (
         ),
         _one("payment"),
     ),
-    Source(
+    _source(
         "payment",
         sa.select(
             _p.order_id,
@@ -78,8 +80,8 @@ SOURCES: Final[tuple[Source, ...]] = (
         ).join(payments, payments.c.id == refunds.c.payment_id),
         _many("refunds"),
     ),
-    Source("inventory", sa.select(_r.order_id, _r.id, _r.kind, _r.status, _r.updated_at), _one("reservation")),
-    Source(
+    _source("inventory", sa.select(_r.order_id, _r.id, _r.kind, _r.status, _r.updated_at), _one("reservation")),
+    _source(
         "inventory",
         sa.select(
             *(_r.order_id, reservation_lines.c.product_id, reservation_lines.c.warehouse_id),
@@ -87,19 +89,19 @@ SOURCES: Final[tuple[Source, ...]] = (
         ).join(reservations, reservations.c.id == reservation_lines.c.reservation_id),
         _many("lines"),
     ),
-    Source("shipping", sa.select(_s.order_id, _s.id, _s.status, _s.updated_at), _one("shipment")),
-    Source(
+    _source("shipping", sa.select(_s.order_id, _s.id, _s.status, _s.updated_at), _one("shipment")),
+    _source(
         "shipping",
         sa.select(shipping_orders.c.order_id).where(shipping_orders.c.has_goods.is_not(None)),
         _one("shipping_knows"),
     ),
-    Source("notification", sa.select(_n.order_id, _n.type, _n.created_at), _many("told")),
-    Source("notification", sa.select(noted_orders.c.order_id), _one("notification_knows")),
-    Source("cart", sa.select(carts.c.id, carts.c.updated_at).where(carts.c.open_for.is_(None)), _one("cart")),
+    _source("notification", sa.select(_n.order_id, _n.type, _n.created_at), _many("told")),
+    _source("notification", sa.select(noted_orders.c.order_id), _one("notification_knows")),
+    _source("cart", sa.select(carts.c.id, carts.c.updated_at).where(carts.c.open_for.is_(None)), _one("cart")),
 )
 """Where dossiers come from. Columns that move without meaning, like attempts and leases, are left out."""
 
-HISTORY: Final = Source(
+HISTORY: Final = _source(
     "order",
     sa.select(
         *(order_events.c.order_id, order_events.c.version, order_events.c.event_type),
@@ -127,7 +129,7 @@ async def _gather(
     books: Books, service: str, wanted: Sequence[tuple[Source, Sequence[str]]], found: dict[str, Dossier]
 ) -> None:
     def read(connection: sa.Connection) -> list[Sequence[Any]]:
-        return [connection.execute(source.of(ids)).all() for source, ids in wanted]
+        return [connection.execute(source.of, {"ids": list(ids)}).all() for source, ids in wanted]
 
     for (source, _), rows in zip(wanted, await books.read(service, read), strict=True):
         for row in rows:
