@@ -119,8 +119,9 @@ async def load_demo() -> None:
 async def rebuild_orders() -> None:
     """Make the order service's projections anew from the orders' histories. Safe beside a running platform."""
     from orderwright.cli.operate import rebuild_all_orders
+    from orderwright.kernel.clock import SystemClock
 
-    await rebuild_all_orders()
+    await rebuild_all_orders(SystemClock())
 
 
 @app.command

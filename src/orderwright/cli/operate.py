@@ -7,7 +7,7 @@ transaction, and a running platform takes it up by itself.
 import asyncio
 import getpass
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
@@ -18,12 +18,13 @@ from rich.console import Console
 
 from orderwright.cli import goods
 from orderwright.cli.plan import load
-from orderwright.kernel.clock import SystemClock
+from orderwright.kernel.clock import Clock, SystemClock
 from orderwright.kernel.database import Database, open_database
 from orderwright.kernel.errors import ConfigurationError, NotFound
 from orderwright.kernel.feed import Feed
 from orderwright.kernel.ids import SystemIds
 from orderwright.kernel.migrations import check_migrated, migrate, newest_revision
+from orderwright.kernel.recent import KEEP_FOR_S
 from orderwright.kernel.settings import PlatformSettings
 from orderwright.kernel.unit import UnitOfWork, Units
 from orderwright.services import SERVICES
@@ -116,15 +117,26 @@ async def rotate_signing_keys() -> None:
     console.print(f"Tokens are signed with {key_id} in ten seconds, when everybody can know it.")
 
 
-async def rebuild_all_orders() -> None:
-    """Make every order's projections anew from its history, each in a transaction of its own."""
+async def rebuild_all_orders(clock: Clock) -> None:
+    """Make every order's projections anew from its history, each in a transaction of its own.
+
+    Those that were wrong on their way are looked at until nobody can remember them so and write them so any more.
+    """
     count, before = 0, None
     async with opened("order") as database:
         units = units_of("order", database)
+
+        async def still_wrong(order_ids: Iterable[str]) -> list[str]:
+            return [id_ for id_ in order_ids if await units.run(partial(rebuild_projection, order_id=id_))]
+
+        wrong: list[str] = []
         while page := await database.read(partial(orders.listed, filters={}, before=before, limit=200)):
-            for order in page:
-                await units.run(partial(rebuild_projection, order_id=order.id))
+            wrong += await still_wrong(order.id for order in page)
             count, before = count + len(page), page[-1].id
+        while wrong:
+            console.print(f"{len(wrong)} orders were wrong and are on their way; they are looked at again in a minute.")
+            await clock.sleep(KEEP_FOR_S)
+            wrong = await still_wrong(wrong)
     console.print(f"{count} orders are what their histories say.")
 
 

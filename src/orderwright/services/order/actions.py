@@ -270,16 +270,20 @@ def change_lines(book: Book, order_id: str, before: Sequence[Line], lines: Seque
     return book.orders[order_id]
 
 
-def rebuild_projection(uow: UnitOfWork, order_id: str) -> Order:
-    """Make an order's projections anew from its history."""
+def rebuild_projection(uow: UnitOfWork, order_id: str) -> bool:
+    """Make an order's projections anew from its history. Answers whether they were wrong while it is on its way.
+
+    Then who moves it may remember them as they were (`kernel/recent`), and write them so once more.
+    """
     # Locked first: what happens to it meanwhile waits, and is not lost.
-    found, _ = store.lock(uow.connection, [order_id])
+    found, sagas = store.lock(uow.connection, [order_id])
     facts = [(fact, at) for _, fact, at in store.history(uow.connection, order_id, limit=100_000)]
     order = rebuild(order_id, facts)
     store.update_orders(uow.connection, [order], {order_id: found[order_id].version})
     store.delete_lines(uow.connection, [order_id])
     store.insert_lines(uow.connection, [order], iter(uow.ids.new, ""))
-    return order
+    on_its_way = any(saga.status is SagaStatus.RUNNING for saga, _ in sagas.values())
+    return on_its_way and order != found[order_id]
 
 
 def _priced(order: NewOrder, prices: Prices, default_currency: str) -> tuple[tuple[Line, ...], str, Decimal]:
