@@ -10,7 +10,7 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from orderwright.kernel.errors import ConfigurationError
 
@@ -18,6 +18,12 @@ DEFAULT_PORT = 9092
 SECURITY = ("plaintext", "ssl", "sasl_plaintext", "sasl_ssl")
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 KNOWN = ("mechanism", "partitions", "prefix", "replication", "security", "session_timeout_s")
+URL = re.compile(r"kafka://([^/?#]*)([^?#]*)(?:\?([^#]*))?(#.*)?", re.IGNORECASE | re.DOTALL)
+"""Authority, path, query, fragment (RFC 3986, appendix B). Not `urlsplit`: newer Pythons refuse lists that name an IPv6
+address after another server.
+"""
+HOST = re.compile(r"\[[^\[\]]+\]|[^\[\]:\s]+")
+"""A name, an IPv4 address, or an IPv6 address in brackets."""
 NAME = re.compile(r"[A-Za-z0-9._-]{0,100}")
 """What a topic's name may be made of."""
 
@@ -56,11 +62,12 @@ class Options:
 
 def parsed(url: str) -> Options:
     """The options that `url` carries. ConfigurationError when one is unknown or makes no sense."""
-    parts = urlsplit(url)
-    credentials, _, hosts = parts.netloc.rpartition("@")
-    if parts.path.strip("/") or parts.fragment:
+    parts = URL.fullmatch(url)
+    authority, path, query, fragment = parts.groups(default="") if parts else ("", url, "", "")
+    credentials, _, hosts = authority.rpartition("@")
+    if path.strip("/") or fragment:
         raise ConfigurationError("A kafka:// URL has no path: write kafka://host:port[,host:port]?option=value")
-    given = dict(parse_qsl(parts.query, keep_blank_values=True))
+    given = dict(parse_qsl(query, keep_blank_values=True))
     if unknown := sorted(set(given) - set(KNOWN)):
         raise ConfigurationError(f"The kafka:// URL has the option {unknown[0]!r}; known are {', '.join(KNOWN)}")
     prefix = given.get("prefix", "")
@@ -87,7 +94,7 @@ def _server(text: str) -> str:
     host, colon, port = text.rpartition(":") if not text.endswith("]") else (text, "", "")
     if not colon:
         host, port = text, str(DEFAULT_PORT)
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+    if not HOST.fullmatch(host) or not port.isdecimal() or not 0 < int(port) < 65536:
         raise ConfigurationError(f"{text!r} is no Kafka server: write kafka://host:port[,host:port]")
     return f"{host}:{int(port)}"
 
