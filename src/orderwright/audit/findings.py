@@ -79,7 +79,9 @@ KINDS: Final[Mapping[str, Kind]] = {
         "shipping was asked long ago to let go of the goods, and has not answered", "See whether shipping is ready."
     ),
     "history_differs": Kind(
-        "an order is not what its history makes it", "`orderwright rebuild-orders` makes it anew from its history."
+        "an order is not what its history makes it",
+        "`orderwright rebuild-orders` makes it anew from its history; for an order that is on its way it takes a "
+        "minute or more, until nobody remembers it as it was.",
     ),
     "payment_without_order": Kind("money of an order that the order service does not know", _RESTORED),
     "reservation_without_order": Kind(
