@@ -11,7 +11,6 @@ first on the PATH stays unless another is clearly quicker. Written for any Pytho
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +18,6 @@ from pathlib import Path
 CLEARLY = 0.85
 """Another build has to do the same in so much of the time; two timings of one build differ by less than the rest."""
 TIMEOUT_S = 20
-NAMES = re.compile(r"python3(\.\d+)?$")
 PROBE = """
 import sys, time
 import ensurepip, venv
@@ -50,19 +48,14 @@ def quickest(timings: list[tuple[str, float]]) -> str:
     return build if took_s < CLEARLY * first_took_s else first
 
 
-def timings_of(path: str) -> list[tuple[str, float]]:
-    """The builds that a PATH has of the version that comes first there, in its order, and what each took."""
+def timings_of(path: str, version: str) -> list[tuple[str, float]]:
+    """The builds of that version (`3.11`) that a PATH has, in its order, and what each took."""
     timings: dict[Path, tuple[str, float]] = {}
-    version = ""
     for folder in map(Path, path.split(os.pathsep)):
-        for python in sorted(folder.glob("python3*")):
-            told = probed(python) if NAMES.match(python.name) else None
-            if told is None:
-                continue
-            its_version, took_s, build = told
-            version = version or its_version
-            if its_version == version:
-                timings.setdefault(Path(build).resolve(), (build, took_s))
+        for name in ("python3", f"python{version}"):
+            told = probed(folder / name)
+            if told is not None and told[0] == version:
+                timings.setdefault(Path(told[2]).resolve(), (told[2], told[1]))
     return list(timings.values())
 
 
@@ -81,7 +74,8 @@ def probed(python: Path) -> tuple[str, float, str] | None:
 
 
 if __name__ == "__main__":
-    found = timings_of(os.environ.get("PATH", ""))
+    # It is python3 that runs this.
+    found = timings_of(os.environ.get("PATH", ""), "{}.{}".format(*sys.version_info))
     if not found:
         sys.exit("No python3 on the PATH can make virtual environments")
     sys.stdout.write(f"{quickest(found)}\n")

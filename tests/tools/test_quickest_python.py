@@ -16,16 +16,18 @@ def test_a_build_that_is_clearly_quicker_is_taken() -> None:
     assert quickest([("/first/python3", 0.0070), ("/second/python3", 0.0049)]) == "/second/python3"
 
 
-def test_only_working_builds_of_the_first_version_are_compared(tmp_path: Path) -> None:
+def test_only_working_builds_of_one_version_are_compared(tmp_path: Path) -> None:
     _python(tmp_path / "a" / "python3", "echo command not found >&2; exit 127")
+    _python(tmp_path / "a" / "python3.13", "echo 3.13 0.004 /version/manager/python3.13")
     _python(tmp_path / "b" / "python3", "echo 3.11 0.007 /version/manager/python3")
     _python(tmp_path / "b" / "python3.11", "echo 3.11 0.007 /version/manager/python3")
     _python(tmp_path / "b" / "python3.13", "echo 3.13 0.004 /version/manager/python3.13")
+    _python(tmp_path / "d" / "python3", "echo 3.13 0.004 /another/python3")
     _python(tmp_path / "b" / "python3-config", "echo 3.11 0.001 /not/a/python")
     _python(tmp_path / "c" / "python3", "echo 3.11 0.005 /of/the system/python3")
-    path = os.pathsep.join(str(tmp_path / name) for name in ("missing", "a", "b", "c"))
+    path = os.pathsep.join(str(tmp_path / name) for name in ("missing", "a", "b", "c", "d"))
 
-    assert timings_of(path) == [("/version/manager/python3", 0.007), ("/of/the system/python3", 0.005)]
+    assert timings_of(path, "3.11") == [("/version/manager/python3", 0.007), ("/of/the system/python3", 0.005)]
 
 
 def test_it_names_a_python_of_this_version_outside_of_virtual_environments(tmp_path: Path) -> None:

@@ -37,6 +37,9 @@ from orderwright.services.order.actions import rebuild_projection
 
 T = TypeVar("T")
 
+FORGOTTEN_AFTER_S = KEEP_FOR_S + 5
+"""By then nobody remembers an order as it was, and what began while somebody did has ended."""
+
 # A console holds no state of ours; it is where this module prints.
 console = Console(highlight=False)
 
@@ -135,7 +138,7 @@ async def rebuild_all_orders(clock: Clock) -> None:
             count, before = count + len(page), page[-1].id
         while wrong:
             console.print(f"{len(wrong)} orders were wrong and are on their way; they are looked at again in a minute.")
-            await clock.sleep(KEEP_FOR_S)
+            await clock.sleep(FORGOTTEN_AFTER_S)
             wrong = await still_wrong(wrong)
     console.print(f"{count} orders are what their histories say.")
 

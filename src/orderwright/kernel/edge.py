@@ -76,7 +76,7 @@ class Edge:
         counts = scope["path"] not in QUIET and not scope["path"].endswith(UNTIMED)
         headers = Headers(scope=scope)
         if counts and self._running >= self._max_at_once and not self._has_room(headers):
-            await self._refuse(scope, receive, send)
+            await self._refuse(scope, receive, send, headers)
             return
         request = context.RequestContext(
             context.usable_request_id(headers.get("x-request-id")) or self._ids.new(),
@@ -95,9 +95,9 @@ class Edge:
     def _has_room(self, headers: Headers) -> bool:
         return PEER_HEADER in headers and self._running < self._max_at_once + self._room_for_peers
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
         """At once and with next to no work: those who were let in are answered, and the rate does not collapse."""
-        request_id = context.usable_request_id(Headers(scope=scope).get("x-request-id")) or self._ids.new()
+        request_id = context.usable_request_id(headers.get("x-request-id")) or self._ids.new()
         self._metrics.requests.labels(self._service, scope["method"], "refused", "503").observe(0.0)
         self._refused += 1
         if self._clock.monotonic_s() >= self._tell_at_s:

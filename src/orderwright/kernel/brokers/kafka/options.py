@@ -18,9 +18,10 @@ DEFAULT_PORT = 9092
 SECURITY = ("plaintext", "ssl", "sasl_plaintext", "sasl_ssl")
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 KNOWN = ("mechanism", "partitions", "prefix", "replication", "security", "session_timeout_s")
-URL = re.compile(r"kafka://([^/?#]*)([^?#]*)(?:\?([^#]*))?(#.*)?", re.IGNORECASE | re.DOTALL)
-"""Authority, path, query, fragment (RFC 3986, appendix B). Not `urlsplit`: newer Pythons refuse lists that name an IPv6
-address after another server.
+URL = re.compile(r"kafka://([^/?#]*)/*(?:\?([^#]*))?#?", re.IGNORECASE)
+"""Authority and query (RFC 3986, appendix B).
+
+Not `urlsplit`: newer Pythons refuse lists that name an IPv6 address after another server.
 """
 HOST = re.compile(r"\[[^\[\]]+\]|[^\[\]:\s]+")
 """A name, an IPv4 address, or an IPv6 address in brackets."""
@@ -63,10 +64,10 @@ class Options:
 def parsed(url: str) -> Options:
     """The options that `url` carries. ConfigurationError when one is unknown or makes no sense."""
     parts = URL.fullmatch(url)
-    authority, path, query, fragment = parts.groups(default="") if parts else ("", url, "", "")
-    credentials, _, hosts = authority.rpartition("@")
-    if path.strip("/") or fragment:
+    if parts is None:
         raise ConfigurationError("A kafka:// URL has no path: write kafka://host:port[,host:port]?option=value")
+    authority, query = parts.groups(default="")
+    credentials, _, hosts = authority.rpartition("@")
     given = dict(parse_qsl(query, keep_blank_values=True))
     if unknown := sorted(set(given) - set(KNOWN)):
         raise ConfigurationError(f"The kafka:// URL has the option {unknown[0]!r}; known are {', '.join(KNOWN)}")
