@@ -1,6 +1,7 @@
 """The gateway with real sockets on both sides: a uvicorn in front, and another behind an HttpPeer."""
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -56,6 +57,31 @@ async def test_requests_and_answers_pass_two_sockets_unchanged() -> None:
     assert heard.header("x-forwarded-for") == ["127.0.0.1"]
     assert heard.header("x-request-id") == [got.headers["x-request-id"]]
     assert (empty.status_code, second.method) == (200, "DELETE")
+
+
+async def test_an_answer_that_is_compressed_stays_as_it_is() -> None:
+    bench, packed = GatewayBench(), gzip.compress(b"{}")
+    bench.services["order"].will(Response(packed, 200, {"Content-Encoding": "gzip"}))
+    async with over_http(bench) as (client, _), client.stream("GET", "/api/v1/orders/o-1") as got:
+        assert b"".join([piece async for piece in got.aiter_raw()]) == packed
+        assert (got.headers["content-encoding"], got.headers["content-length"]) == ("gzip", str(len(packed)))
+
+
+@pytest.mark.parametrize("sent", ["Grüße".encode(), "Grüße".encode("latin-1")])
+async def test_a_header_that_is_no_ascii_arrives_as_utf_8(sent: bytes) -> None:
+    bench = GatewayBench()
+    async with over_http(bench) as (client, _):
+        assert (await client.post("/api/v1/orders", headers={b"X-Note": sent})).status_code == 200
+    assert bench.heard("order")[0].header("x-note") == ["Grüße"]
+
+
+async def test_a_client_that_expects_to_be_asked_for_its_body_is_asked_here() -> None:
+    bench = GatewayBench()
+    async with over_http(bench) as (client, _):
+        got = await client.post("/api/v1/orders", content=b"{}", headers={"Expect": "100-continue"})
+    assert got.status_code == 200
+    heard = bench.heard("order")[0]
+    assert (heard.body, heard.header("expect")) == (b"{}", [])
 
 
 async def test_a_connection_outlives_the_minute_for_which_load_balancers_keep_it() -> None:

@@ -37,6 +37,7 @@ class Mood(StrEnum):
     HANGING = "does not answer at all"
     CLOSING_OLD = "closes a connection that served before, when it is asked on it"
     HALVING = "breaks off in the middle of its answers"
+    SLAMMING = "ends connections as soon as they are made"
 
 
 class Machine:
@@ -46,8 +47,8 @@ class Machine:
         self.mood = Mood.WELL
         self.heard: list[str] = []
         """Method and path of each request, beside those that ask how it is."""
-        self.hosts: list[str] = []
-        """The Host of each."""
+        self.headers: list[dict[str, str]] = []
+        """The headers of each."""
         self.connections = 0
         """How many were ever made, beside those for checks."""
         self.host, self.port = "127.0.0.1", 0
@@ -91,6 +92,11 @@ class Machine:
         self._goes_on.set()
 
     @property
+    def hosts(self) -> list[str]:
+        """The Host of each request."""
+        return [headers["host"] for headers in self.headers]
+
+    @property
     def is_connected(self) -> bool:
         """Whether anybody is connected."""
         return bool(self._lines)
@@ -101,6 +107,9 @@ class Machine:
         return f"http://{self.host}:{self.port}"
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.mood is Mood.SLAMMING:
+            writer.transport.abort()
+            return
         self._lines[writer] = asyncio.current_task()
         served = 0
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
@@ -113,7 +122,7 @@ class Machine:
                     await self._say_how_it_is(writer)
                     continue
                 self.heard.append(f"{method} {path}")
-                self.hosts.append(headers["host"])
+                self.headers.append(headers)
                 self.connections += not served
                 await self._answer(writer, served)
                 served += 1

@@ -136,8 +136,25 @@ def test_several_addresses_have_commas_between() -> None:
     ]
 
 
+def test_paths_and_names_are_kept_as_they_go_over_the_line() -> None:
+    spaced, foreign = read_origins("order", "http://x/a%20b/,http://exämple:80/ä")
+    assert (spaced.path, foreign.host, foreign.path) == ("/a%20b", "xn--exmple-cua", "/%C3%A4")
+
+
 @pytest.mark.parametrize(
-    "text", ["", ",", "10.0.0.5:8001", "ftp://x", "http://", "http://x:99999", "http://a:pw@x", "http://x?y", "order"]
+    "text",
+    [
+        "",
+        ",",
+        "10.0.0.5:8001",
+        "ftp://x",
+        "http://",
+        "http://x:99999",
+        "http://a:pw@x",
+        "http://x?y",
+        "order",
+        "http://x y",
+    ],
 )
 def test_what_is_no_address_is_refused_with_what_would_be_right(text: str) -> None:
     with pytest.raises(ConfigurationError, match=r"ORDERWRIGHT_ORDER_URL .* http://10\.0\.0\.5:8001") as refusal:

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx2
+import aiohttp
 from rich.console import Console
 
 from orderwright.cli import goods
@@ -23,17 +23,16 @@ from orderwright.services import PORTS
 
 CARD = {"type": "credit_card", "card_number": "4111111111111111", "expiry": "12/35", "cvv": "123"}
 ENDS = {"order_completed", "order_cancelled"}
+PATIENCE_S = 20.0
 
 
 async def show_one_order(url: str) -> None:
     """Place an order and print what becomes of it."""
     console = Console(highlight=False)
-    async with _somewhere(url, console) as (gateway, logins), _client(f"{gateway}/api/v1") as client:
-        await _tell_the_story(client, logins, console)
-
-
-def _client(base_url: str) -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(base_url=base_url, timeout=20, trust_env=False)
+    async with _somewhere(url, console) as (gateway, logins):
+        patience = aiohttp.ClientTimeout(total=None, sock_connect=PATIENCE_S, sock_read=PATIENCE_S)
+        async with aiohttp.ClientSession(f"{gateway}/api/v1/", timeout=patience) as client:
+            await _tell_the_story(client, logins, console)
 
 
 @asynccontextmanager
@@ -59,22 +58,25 @@ async def _somewhere(url: str, console: Console) -> AsyncIterator[tuple[str, dic
 
 async def _answers(url: str) -> bool:
     try:
-        async with httpx2.AsyncClient(timeout=1, trust_env=False) as client:
-            return bool((await client.get(f"{url}/health")).status_code == 200)
-    except httpx2.TransportError:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=1)) as client,
+            client.get(f"{url}/health") as response,
+        ):
+            return response.status == 200
+    except (aiohttp.ClientError, TimeoutError):
         return False
 
 
-async def _tell_the_story(client: httpx2.AsyncClient, logins: dict[str, dict[str, str]], console: Console) -> None:
+async def _tell_the_story(client: aiohttp.ClientSession, logins: dict[str, dict[str, str]], console: Console) -> None:
     clock = SystemClock()
-    tokens = await _json(client, "POST", "/login", logins["customer"])
+    tokens = await _json(client, "POST", "login", logins["customer"])
     console.print(f"\n[bold]1.[/bold] Logged in as {logins['customer']['email']}.")
     client.headers["Authorization"] = f"Bearer {tokens['access_token']}"
-    stock = await _json(client, "GET", "/products/product-123/stock")
+    stock = await _json(client, "GET", "products/product-123/stock")
     console.print(f"[bold]2.[/bold] Of product-123 there are {stock['available']} to be had.")
     began_s = clock.monotonic_s()
     order = await _json(
-        client, "POST", "/orders", {"items": [{"product_id": "product-123", "quantity": 2}], "payment_method": CARD}
+        client, "POST", "orders", {"items": [{"product_id": "product-123", "quantity": 2}], "payment_method": CARD}
     )
     console.print(
         f"[bold]3.[/bold] Ordered two of them, to be paid by card: order {order['id']}, {order['total_amount']} "
@@ -82,24 +84,24 @@ async def _tell_the_story(client: httpx2.AsyncClient, logins: dict[str, dict[str
     )
     console.print("[bold]4.[/bold] What happens to it:")
     await _follow(client, order["id"], console, clock, began_s)
-    saga = await _json(client, "GET", f"/orders/{order['id']}/saga")
+    saga = await _json(client, "GET", f"orders/{order['id']}/saga")
     steps = ", ".join(f"{step['name']} {step['status']}" for step in saga["steps"])
     console.print(f"[bold]5.[/bold] The saga is {saga['status']}: {steps}.")
-    [payment] = await _json(client, "GET", f"/payments/order/{order['id']}")
+    [payment] = await _json(client, "GET", f"payments/order/{order['id']}")
     console.print(
         f"[bold]6.[/bold] The payment: {payment['status']}, {payment['captured_amount']} {payment['currency']}."
     )
-    after = await _json(client, "GET", "/products/product-123/stock")
+    after = await _json(client, "GET", "products/product-123/stock")
     console.print(f"[bold]7.[/bold] The stock: {stock['available']} before, {after['available']} now.\n")
 
 
 async def _follow(
-    client: httpx2.AsyncClient, order_id: str, console: Console, clock: SystemClock, began_s: float
+    client: aiohttp.ClientSession, order_id: str, console: Console, clock: SystemClock, began_s: float
 ) -> None:
-    async with client.stream("GET", f"/orders/{order_id}/stream", headers={"Last-Event-ID": "0"}) as stream:
+    async with client.get(f"orders/{order_id}/stream", headers={"Last-Event-ID": "0"}) as stream:
         kind = ""
-        async for line in stream.aiter_lines():
-            name, _, value = line.partition(": ")
+        async for line in stream.content:
+            name, _, value = line.decode().rstrip("\r\n").partition(": ")
             if name == "event":
                 kind = value
             elif name == "data" and kind == "status":
@@ -110,11 +112,11 @@ async def _follow(
                     return
 
 
-async def _json(client: httpx2.AsyncClient, method: str, path: str, body: Any = None) -> Any:
-    response = await client.request(method, path, json=body)
-    if response.status_code >= 400:
-        raise RuntimeError(f"{method} {path} answered {response.status_code}: {response.text}")
-    return response.json()
+async def _json(client: aiohttp.ClientSession, method: str, path: str, body: Any = None) -> Any:
+    async with client.request(method, path, json=body) as response:
+        if response.status >= 400:
+            raise RuntimeError(f"{method} {path} answered {response.status}: {await response.text()}")
+        return await response.json()
 
 
 def _ms(clock: SystemClock, began_s: float) -> str:

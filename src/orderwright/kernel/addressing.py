@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-import httpx2
 import structlog
+from yarl import URL
 
 from orderwright.kernel.clock import Clock
 from orderwright.kernel.errors import ConfigurationError
@@ -129,20 +129,22 @@ async def look_up(host: str, port: int) -> Sequence[str]:
 
 def _origin(service: str, text: str) -> Origin:
     try:
-        url = httpx2.URL(text)
-        port = url.port if url.port is not None else DEFAULT_PORTS.get(url.scheme, 0)
-    except httpx2.InvalidURL:
+        url = URL(text)
+        port = url.port or 0
+    except ValueError:
         raise _no_address(service, text) from None
     if (
         url.scheme not in DEFAULT_PORTS
-        or not url.host
-        or url.userinfo
-        or url.query
+        or not url.raw_host
+        or len(text.split()) > 1
+        or url.raw_user is not None
+        or url.raw_password is not None
+        or url.raw_query_string
         or url.fragment
         or not 0 < port < 65_536
     ):
         raise _no_address(service, text)
-    return Origin(url.scheme, url.host, port, url.path.rstrip("/"))
+    return Origin(url.scheme, url.raw_host, port, url.raw_path.rstrip("/"))
 
 
 def _no_address(service: str, text: str) -> ConfigurationError:

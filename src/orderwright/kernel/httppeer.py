@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
-import httpx2
+import aiohttp
 from starlette.types import Message, Receive, Scope, Send
 
 from orderwright.kernel.addressing import LookUp, look_up, read_origins
@@ -25,6 +25,7 @@ from orderwright.kernel.telemetry import Metrics
 HOP_BY_HOP: Final = frozenset(
     {
         b"connection",
+        b"expect",
         b"keep-alive",
         b"proxy-authenticate",
         b"proxy-authorization",
@@ -35,7 +36,8 @@ HOP_BY_HOP: Final = frozenset(
         b"host",
     }
 )
-"""Headers that belong to one connection (RFC 9110, section 7.6.1), and the host, which is the peer's own."""
+"""Headers that belong to one connection (RFC 9110, section 7.6.1); the host, which is the peer's own; and what a client
+expects before it sends its body, because all of that is here."""
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 
 
@@ -106,38 +108,38 @@ class _Exchange:
                     return
             self._peer.metrics.retries.labels(self._peer.service).inc()
 
-    async def _head(self, replica: Replica) -> httpx2.Response | None:
+    async def _head(self, replica: Replica) -> aiohttp.ClientResponse | None:
         """The beginning of an answer; None when another replica is to be asked."""
         response = await self._sent(replica)
         if response is None:
             return None
-        has_room = response.status_code != 503 or OVERLOADED_HEADER not in response.headers
+        has_room = response.status != 503 or OVERLOADED_HEADER not in response.headers
         if not has_room:
             self._state[OVERLOADED] = True
-        elif response.status_code >= 500:
+        elif response.status >= 500:
             self._note_whose_fault(replica)
-        self._replicas.answered(replica, response.status_code, has_room=has_room)
-        if response.status_code == 503 and self._may_go_on():
-            await response.aclose()
+        self._replicas.answered(replica, response.status, has_room=has_room)
+        if response.status == 503 and self._may_go_on():
+            response.close()
             return None
         return response
 
-    async def _sent(self, replica: Replica) -> httpx2.Response | None:
+    async def _sent(self, replica: Replica) -> aiohttp.ClientResponse | None:
         while True:
             trip = Trip()
             for mark in UNCOUNTED:
                 self._state.pop(mark, None)
             try:
                 return await self._patiently(replica, trip)
-            except httpx2.LocalProtocolError as error:
+            except ValueError as error:
                 self._state[FAULT_OF_ONE] = True
                 raise Malformed("The request cannot be passed on: its headers break a rule of HTTP") from error
-            except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
                 self._note_whose_fault(replica)
                 self._replicas.refused(replica)
                 self._go_on_or_raise(error, is_harmless=True)
                 return None
-            except (httpx2.TransportError, TimeoutError) as error:
+            except (aiohttp.ClientError, TimeoutError) as error:
                 is_stale = not trip.connected and not isinstance(error, TimeoutError)
                 if is_stale and (not trip.sent or self._may_be_repeated):
                     # It was closed while it was idle, which says nothing of the replica: once more on a new one.
@@ -149,7 +151,7 @@ class _Exchange:
                 self._go_on_or_raise(error, is_harmless=not trip.sent)
                 return None
 
-    async def _patiently(self, replica: Replica, trip: Trip) -> httpx2.Response:
+    async def _patiently(self, replica: Replica, trip: Trip) -> aiohttp.ClientResponse:
         """Send it. TimeoutError when the replica turned out to be away while it was on its way and could be moved."""
         loop = asyncio.get_running_loop()
         began_s = loop.time()
@@ -172,17 +174,17 @@ class _Exchange:
             doubt.cancel()
             replica.movable.discard(patience)
 
-    async def _pass_back(self, replica: Replica, response: httpx2.Response, send: Send) -> None:
+    async def _pass_back(self, replica: Replica, response: aiohttp.ClientResponse, send: Send) -> None:
         try:
             await send(_start(response))
-            async for chunk in response.aiter_raw():
+            async for chunk in response.content.iter_any():
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
-        except httpx2.TransportError as error:
+        except aiohttp.ClientError as error:
             self._replicas.broke(replica, f"broke its answer off: {type(error).__name__}")
             raise Unavailable(f"The {self._peer.service} service broke its answer off") from error
         finally:
-            await response.aclose()
+            response.close()
 
     def _note_whose_fault(self, replica: Replica) -> None:
         if self._replicas.is_alone_in_failing(replica):
@@ -227,6 +229,6 @@ def _is_repeatable(method: str, headers: Mapping[bytes, bytes]) -> bool:
     return b"idempotency-key" in names or (method in IDEMPOTENT and b"if-match" not in names)
 
 
-def _start(response: httpx2.Response) -> Message:
-    headers = [(name.lower(), value) for name, value in response.headers.raw if name.lower() not in HOP_BY_HOP]
-    return {"type": "http.response.start", "status": response.status_code, "headers": headers}
+def _start(response: aiohttp.ClientResponse) -> Message:
+    headers = [(name.lower(), value) for name, value in response.raw_headers if name.lower() not in HOP_BY_HOP]
+    return {"type": "http.response.start", "status": response.status, "headers": headers}

@@ -9,16 +9,20 @@ import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from types import SimpleNamespace
 
-import httpx2
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
 
 from orderwright.kernel.addressing import Origin
 
 MAX_CONNECTIONS = 200
 IDLE_S = 3.0
-"""Uvicorn closes what was idle for 5 s; who closes first never sends a request into a closing connection."""
+"""Long before the services close what is idle: who closes first never sends a request into a closing connection."""
 READY = "/ready"
+NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+"""What the client would say by itself; a request is passed on with what it came with."""
 
 
 class Condition(StrEnum):
@@ -40,15 +44,14 @@ class Trip:
     sent: bool = False
     """Some of it may have reached the replica."""
 
-    async def note(self, event: str, info: dict[str, Any]) -> None:
-        """Called by httpcore for each step of a request."""
-        if event == "connection.connect_tcp.complete":
-            self.connected = True
-        elif event == "http11.send_request_headers.complete":
-            self.sent = True
-        elif event == "http11.send_request_headers.failed":
-            # A connection that was already broken takes nothing; whatever else stopped it, some may have gone.
-            self.sent = type(info["exception"]).__name__ != "WriteError"
+
+class ConnectionEnded(aiohttp.ClientConnectionError):
+    """The connection ended before an answer began."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error) or type(error).__name__)
+        self.took_nothing = any(isinstance(one, aiohttp.ClientConnectionResetError) for one in (error, error.__cause__))
+        """It had ended before anything of the request was written: headers and body are written in one piece."""
 
 
 class Replica:
@@ -77,22 +80,11 @@ class Replica:
         """Requests without an answer yet that may as well be sent to another replica."""
         self.is_gone = False
         """Its name does not lead to it any more."""
-        self._url = httpx2.URL(scheme=origin.scheme, host=ip, port=origin.port, path=origin.path or "/")
-        self._extensions = {
-            "timeout": {"connect": connect_s, "read": None, "write": None, "pool": None},
-            # The certificate is the name's, and not the machine's.
-            "sni_hostname": origin.host,
-        }
-        self._calls = httpx2.AsyncHTTPTransport(
-            verify=tls,
-            trust_env=False,
-            limits=httpx2.Limits(
-                max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS, keepalive_expiry=IDLE_S
-            ),
-        )
-        self._singles = httpx2.AsyncHTTPTransport(
-            verify=tls, trust_env=False, limits=httpx2.Limits(max_connections=None, max_keepalive_connections=0)
-        )
+        self._tls = tls
+        self._connect_s = connect_s
+        self._url = URL.build(scheme=origin.scheme, host=ip, port=origin.port)
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        """For requests, and for what lasts; made when they are first needed, in the event loop that they belong to."""
 
     def __str__(self) -> str:
         host = f"[{self.ip}]" if ":" in self.ip else self.ip
@@ -117,34 +109,87 @@ class Replica:
         trip: Trip,
         *,
         lasts: bool,
-    ) -> httpx2.Response:
-        """Send a request; answers when the answer begins. `lasts` for one that stays open."""
-        request = httpx2.Request(
-            method,
-            self._url.copy_with(raw_path=self.origin.path.encode() + target),
-            headers=[(b"host", self.origin.authority.encode()), *headers],
-            content=body,
-            extensions={**self._extensions, "trace": trip.note},
-        )
+    ) -> aiohttp.ClientResponse:
+        """Send a request; answers when the answer begins. `lasts` for one that stays open.
+
+        aiohttp.ClientError when there is none; ValueError for a header that HTTP does not know.
+        """
+        said = CIMultiDict([("Host", self.origin.authority)])
+        said.extend((name.decode("latin-1"), _text(value)) for name, value in headers)
         try:
-            return await (self._singles if lasts else self._calls).handle_async_request(request)
-        except AttributeError as error:
-            if error.name != "getpeername":
-                raise
-            # anyio asks for the address of a connection that its peer ended as soon as it was made, and uvloop has
-            # nothing to give. Nothing was sent.
-            raise httpx2.ConnectError("The connection ended as soon as it was made", request=request) from error
+            return await self._session(lasts=lasts).request(
+                method,
+                URL(f"{self._url}{self.origin.path}{target.decode('latin-1')}", encoded=True),
+                headers=said,
+                data=body or None,
+                allow_redirects=False,
+                # The certificate is the name's, and not the machine's.
+                server_hostname=self.origin.host,
+                trace_request_ctx=trip,
+            )
+        except ConnectionEnded as error:
+            trip.sent = trip.sent and not error.took_nothing
+            raise
 
     async def ask_ready(self) -> int:
         """The status of its /ready, asked on a new connection, so that one that lets in nobody new is found out."""
         response = await self.send("GET", READY.encode(), (), b"", Trip(), lasts=True)
-        await response.aclose()
-        return response.status_code
+        response.close()
+        return response.status
 
     async def close(self) -> None:
         """Let go of the connections."""
         if self.check is not None:
             self.check.cancel()
             await asyncio.wait([self.check])
-        await self._calls.aclose()
-        await self._singles.aclose()
+        for session in self._sessions.values():
+            await session.close()
+
+    def _session(self, *, lasts: bool) -> aiohttp.ClientSession:
+        if lasts not in self._sessions:
+            limit, idle_s = (0, None) if lasts else (MAX_CONNECTIONS, IDLE_S)
+            self._sessions[lasts] = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    ssl=self._tls, limit=limit, force_close=lasts, keepalive_timeout=idle_s, use_dns_cache=False
+                ),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_s),
+                auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                skip_auto_headers=NOT_ADDED,
+                middlewares=(_once,),
+                trace_configs=[_noting()],
+            )
+        return self._sessions[lasts]
+
+
+async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Keep aiohttp from sending a request again by itself when its connection ends: whether it may be, others know."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError, aiohttp.ClientConnectionResetError) as error:
+        raise ConnectionEnded(error) from error
+
+
+def _noting() -> aiohttp.TraceConfig:
+    """Note in a request's Trip how far it came."""
+
+    async def connected(_: object, context: SimpleNamespace, __: object) -> None:
+        context.trace_request_ctx.connected = True
+
+    async def sent(_: object, context: SimpleNamespace, __: object) -> None:
+        context.trace_request_ctx.sent = True
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_create_end.append(connected)
+    trace.on_request_headers_sent.append(sent)
+    return trace
+
+
+def _text(value: bytes) -> str:
+    """The text that aiohttp, which writes UTF-8, sends as these bytes; what is no UTF-8 was Latin-1 once."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import httpx2
+import aiohttp
 import structlog
 
 from orderwright.kernel.addressing import LookUp, LookUpTimes, Names, Origin
@@ -240,7 +240,7 @@ class Replicas:
             # Who answered something meanwhile is busy, and not away.
             if replica.answers_given == given:
                 self._silent(replica)
-        except httpx2.TransportError as error:
+        except aiohttp.ClientError as error:
             self._leave_out(replica, Condition.OUT, f"does not say how it is: {type(error).__name__}")
         else:
             replica.silences = 0
