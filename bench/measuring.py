@@ -5,6 +5,7 @@ from typing import Any
 
 from bench.customers import Customers, Sent, percentiles_ms
 from bench.installation import Installation
+from bench.pulse import pulse
 from bench.usage import of_server
 
 
@@ -34,7 +35,8 @@ async def at_rate(installation: Installation, rate_per_s: float, seconds: float)
     """Latencies while orders come at `rate_per_s`, and what an order costs."""
     customers = await installation.customers()
     meter = _Meter(installation)
-    sent = await customers.at_rate(rate_per_s, seconds=seconds)
+    async with pulse() as beats_s:
+        sent = await customers.at_rate(rate_per_s, seconds=seconds)
     await installation.until_at_rest(sent.began_s)
     used = meter.read(sent.answers.total())
     ended = await installation.ended_at(sent.began_s)
@@ -47,6 +49,7 @@ async def at_rate(installation: Installation, rate_per_s: float, seconds: float)
         "post_ms": percentiles_ms(sent.latency_s),
         "completed_ms": until_completed(sent, ended),
         **used,
+        "same_work_ms": percentiles_ms(beats_s, digits=2),
     }
 
 
