@@ -5,6 +5,7 @@ A `Machine` speaks HTTP by itself, so that it can also break off, hang, or close
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
@@ -43,8 +44,9 @@ class Mood(StrEnum):
 class Machine:
     """One replica: where it listens, what it was asked, and its mood."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.mood = Mood.WELL
+        self._tls = tls
         self.heard: list[str] = []
         """Method and path of each request, beside those that ask how it is."""
         self.headers: list[dict[str, str]] = []
@@ -61,7 +63,7 @@ class Machine:
     async def open(self, host: str = "127.0.0.1", port: int = 0) -> None:
         """Listen."""
         self._killed.clear()
-        self._server = await asyncio.start_server(self._serve, host, self.port or port)
+        self._server = await asyncio.start_server(self._serve, host, self.port or port, ssl=self._tls)
         self.host, self.port = self._server.sockets[0].getsockname()[:2]
 
     async def kill(self) -> None:

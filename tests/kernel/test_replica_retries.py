@@ -9,7 +9,7 @@ import pytest
 
 from orderwright.kernel.edge import OVERLOADED
 from orderwright.kernel.errors import Malformed, Unavailable
-from orderwright.kernel.peers import Peers
+from orderwright.kernel.peers import Peers, request_once
 from orderwright.kernel.replicas import Patience
 from orderwright.kernel.telemetry import configure_logs
 from tests.kernel.machines import Fleet, Mood, until
@@ -118,6 +118,20 @@ async def test_a_header_that_http_does_not_know_is_the_callers_fault() -> None:
         with pytest.raises(Malformed):
             await fleet.ask(headers={"x": "a\nb"})
         assert (fleet.machines[0].heard, fleet.left_out) == ([], 0)
+
+
+@pytest.mark.parametrize("target", ["@127.0.0.2/orders", ":1/orders", "orders", "*"])
+async def test_a_target_that_would_change_the_host_is_the_callers_fault(target: str) -> None:
+    async with Fleet(1).running() as fleet:
+        with pytest.raises(Malformed):
+            await request_once(fleet.peer, "GET", target, headers={}, body=b"")
+        assert (fleet.machines[0].heard, fleet.left_out) == ([], 0)
+
+
+async def test_a_path_that_begins_with_two_slashes_stays_with_its_replica() -> None:
+    async with Fleet(1).running() as fleet:
+        await request_once(fleet.peer, "GET", "//127.0.0.2:1/orders", query="a=%2F&b=?", headers={}, body=b"")
+        assert fleet.machines[0].heard == ["GET //127.0.0.2:1/orders?a=%2F&b=?"]
 
 
 async def test_who_asks_through_peers_gets_an_answer_although_one_replica_hangs() -> None:

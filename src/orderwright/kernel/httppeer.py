@@ -17,7 +17,7 @@ from orderwright.kernel.edge import OVERLOADED, OVERLOADED_HEADER, UNTIMED
 from orderwright.kernel.errors import Malformed, Unavailable
 from orderwright.kernel.ids import Ids
 from orderwright.kernel.peers import FAULT_OF_ONE, UNCOUNTED
-from orderwright.kernel.replica import Replica, Trip
+from orderwright.kernel.replica import ConnectionEnded, Replica, Trip
 from orderwright.kernel.replicas import Patience, Replicas
 from orderwright.kernel.resilience import RetryBudget
 from orderwright.kernel.telemetry import Metrics
@@ -131,16 +131,13 @@ class _Exchange:
                 self._state.pop(mark, None)
             try:
                 return await self._patiently(replica, trip)
-            except ValueError as error:
-                self._state[FAULT_OF_ONE] = True
-                raise Malformed("The request cannot be passed on: its headers break a rule of HTTP") from error
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
                 self._note_whose_fault(replica)
                 self._replicas.refused(replica)
                 self._go_on_or_raise(error, is_harmless=True)
                 return None
             except (aiohttp.ClientError, TimeoutError) as error:
-                is_stale = not trip.connected and not isinstance(error, TimeoutError)
+                is_stale = isinstance(error, ConnectionEnded) and not trip.connected
                 if is_stale and (not trip.sent or self._may_be_repeated):
                     # It was closed while it was idle, which says nothing of the replica: once more on a new one.
                     self._may_be_repeated = self._may_be_repeated and not trip.sent
@@ -150,6 +147,10 @@ class _Exchange:
                 self._replicas.broke(replica, f"broke off: {type(error).__name__}")
                 self._go_on_or_raise(error, is_harmless=not trip.sent)
                 return None
+            except ValueError as error:
+                # Last: what says that a certificate is not the replica's is one as well.
+                self._state[FAULT_OF_ONE] = True
+                raise Malformed("The request cannot be passed on: its path or headers break a rule of HTTP") from error
 
     async def _patiently(self, replica: Replica, trip: Trip) -> aiohttp.ClientResponse:
         """Send it. TimeoutError when the replica turned out to be away while it was on its way and could be moved."""

@@ -82,7 +82,6 @@ class Replica:
         """Its name does not lead to it any more."""
         self._tls = tls
         self._connect_s = connect_s
-        self._url = URL.build(scheme=origin.scheme, host=ip, port=origin.port)
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
         """For requests, and for what lasts; made when they are first needed, in the event loop that they belong to."""
 
@@ -112,14 +111,25 @@ class Replica:
     ) -> aiohttp.ClientResponse:
         """Send a request; answers when the answer begins. `lasts` for one that stays open.
 
-        aiohttp.ClientError when there is none; ValueError for a header that HTTP does not know.
+        aiohttp.ClientError when there is none; ValueError for a target or a header that HTTP does not know.
         """
+        path, _, query = target.decode("latin-1").partition("?")
+        if not path.startswith("/"):
+            # Behind the port it would be read as the rest of the host.
+            raise ValueError("A target begins with a slash")
         said = CIMultiDict([("Host", self.origin.authority)])
         said.extend((name.decode("latin-1"), _text(value)) for name, value in headers)
         try:
             return await self._session(lasts=lasts).request(
                 method,
-                URL(f"{self._url}{self.origin.path}{target.decode('latin-1')}", encoded=True),
+                URL.build(
+                    scheme=self.origin.scheme,
+                    host=self.ip,
+                    port=self.origin.port,
+                    path=self.origin.path + path,
+                    query_string=query,
+                    encoded=True,
+                ),
                 headers=said,
                 data=body or None,
                 allow_redirects=False,
