@@ -39,6 +39,7 @@ class Mood(StrEnum):
     CLOSING_OLD = "closes a connection that served before, when it is asked on it"
     HALVING = "breaks off in the middle of its answers"
     SLAMMING = "ends connections as soon as they are made"
+    BABBLING = "answers what is no HTTP"
 
 
 class Machine:
@@ -147,6 +148,8 @@ class Machine:
             writer.write(FULL.encode())
         elif self.mood is Mood.CLOSING_OLD and served:
             writer.close()
+        elif self.mood is Mood.BABBLING:
+            writer.write(b"What?\r\n\r\n")
         else:
             status = {Mood.FAILING: 500, Mood.NOT_READY: 503, Mood.BUSY: 503}.get(self.mood, 200)
             writer.write(HTTP.format(status, 4).encode() + (b"fo" if self.mood is Mood.HALVING else b"four"))

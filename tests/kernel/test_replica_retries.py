@@ -120,6 +120,15 @@ async def test_a_header_that_http_does_not_know_is_the_callers_fault() -> None:
         assert (fleet.machines[0].heard, fleet.left_out) == ([], 0)
 
 
+async def test_an_answer_that_is_no_http_is_not_asked_for_again_as_if_the_connection_had_been_stale() -> None:
+    async with Fleet(1).running() as fleet:
+        await fleet.ask()
+        fleet.machines[0].mood = Mood.BABBLING
+        with pytest.raises(Unavailable):
+            await fleet.ask()
+        assert len(fleet.machines[0].heard) == 2
+
+
 @pytest.mark.parametrize("target", ["@127.0.0.2/orders", ":1/orders", "orders", "*"])
 async def test_a_target_that_would_change_the_host_is_the_callers_fault(target: str) -> None:
     async with Fleet(1).running() as fleet:
