@@ -123,11 +123,9 @@ def _client(url: str) -> Client:
     return Client(parts.hostname or "", parts.port or 80)
 
 
-def percentiles_ms(values_s: Sequence[float], *, digits: int = 1) -> dict[str, float]:
+def percentiles_ms(values_s: Sequence[float]) -> dict[str, float]:
     """p50, p95 and p99 in milliseconds."""
     ordered = sorted(values_s)
     if not ordered:
         return {}
-    return {
-        f"p{q}": round(ordered[min(len(ordered) - 1, len(ordered) * q // 100)] * 1000, digits) for q in (50, 95, 99)
-    }
+    return {f"p{q}": round(ordered[min(len(ordered) - 1, len(ordered) * q // 100)] * 1000, 1) for q in (50, 95, 99)}

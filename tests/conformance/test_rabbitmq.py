@@ -2,7 +2,6 @@
 
 import asyncio
 import ssl
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from time import monotonic
@@ -16,6 +15,7 @@ from orderwright.kernel.broker import Broker, Subscription
 from orderwright.kernel.brokers import open_broker
 from orderwright.kernel.errors import BrokerUnavailable, ConfigurationError
 from tests.brokers import broker_url, with_query
+from tests.certificates import self_signed
 from tests.conformance.test_broker import PATIENCE_S, Crew, message, numbers, take
 from tests.conformance.test_rabbitmq_strangers import Stranger, stranger_at
 from tools.proxy import Proxy, proxy
@@ -214,17 +214,13 @@ async def test_a_wrong_password_is_said_without_saying_it() -> None:
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """A certificate for 127.0.0.1 that vouches for itself; its key lies beside it."""
-    path = tmp_path / "certificate.pem"
-    options = "-x509 -newkey rsa:2048 -nodes -subj /CN=localhost -days 1 -addext subjectAltName=IP:127.0.0.1"
-    command = ["openssl", "req", *options.split(), "-keyout", str(tmp_path / "key.pem"), "-out", str(path)]
-    subprocess.run(command, check=True, capture_output=True)
-    return path
+    """A certificate for 127.0.0.1 that vouches for itself."""
+    return self_signed(tmp_path / "certificate.pem", name="127.0.0.1")
 
 
 async def test_a_connection_may_be_encrypted(certificate: Path) -> None:
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(certificate, certificate.with_name("key.pem"))
+    tls.load_cert_chain(certificate)
     url = broker_url("rabbitmq")
     async with proxy(*upstream(url), tls) as stand_in:
         encrypted = through(url, stand_in, "amqps")

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from io import StringIO
@@ -18,6 +17,7 @@ from orderwright.kernel.brokers.redis.connection import Address, Link
 from orderwright.kernel.brokers.redis.upkeep import look_at_settings
 from orderwright.kernel.errors import BrokerUnavailable
 from orderwright.kernel.telemetry import configure_logs
+from tests.certificates import self_signed
 from tests.conformance.test_broker import message, numbers, take
 from tests.conformance.test_redis_upkeep import until
 from tests.databases import needed
@@ -34,12 +34,10 @@ class SecuredRedis(Redis):
     """TLS only, a password, and an account that may not ask for settings."""
 
     def prepare(self) -> None:
-        making = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
         for name in ("ours", "others"):
-            naming = ["-addext", "subjectAltName=DNS:localhost", "-keyout", f"{name}.key", "-out", f"{name}.pem"]
-            subprocess.run(["openssl", *making.split(), *naming], cwd=self.folder, check=True, capture_output=True)
+            self_signed(self.folder / f"{name}.pem", name="localhost")
         (self.folder / "redis.conf").write_text(
-            f"bind 127.0.0.1 ::1\nport 0\ntls-port {self.port}\ntls-cert-file ours.pem\ntls-key-file ours.key\n"
+            f"bind 127.0.0.1 ::1\nport 0\ntls-port {self.port}\ntls-cert-file ours.pem\ntls-key-file ours.pem\n"
             f'tls-auth-clients no\nrequirepass "{PASSWORD}"\nsave ""\nmaxmemory-policy allkeys-lru\n'
             f'user modest on ">{PASSWORD}" ~* +@all -config\n'
         )

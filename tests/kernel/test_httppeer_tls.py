@@ -1,18 +1,15 @@
 """Replicas behind TLS: whose certificate is believed, and what is said when it is somebody else's."""
 
-import datetime
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from orderwright.kernel.errors import Unavailable
 from orderwright.kernel.httppeer import HttpPeer
 from orderwright.kernel.peers import request_once
+from tests.certificates import self_signed
 from tests.kernel.machines import Fleet, Machine
 
 NAME = "orders.test"
@@ -21,20 +18,7 @@ NAME = "orders.test"
 @pytest.fixture
 def certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file with a certificate for NAME and its key, which this process believes."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, NAME)])
-    begins = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1)
-    signed = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(begins)
-        .not_valid_after(begins + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(NAME)]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    written = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    path = tmp_path / "orders.pem"
-    path.write_bytes(written + signed.public_bytes(pem))
+    path = self_signed(tmp_path / "orders.pem", name=NAME)
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
     return path
 
