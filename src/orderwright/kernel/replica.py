@@ -138,7 +138,8 @@ class Replica:
                 trace_request_ctx=trip,
             )
         except ConnectionEnded as error:
-            trip.sent = trip.sent and not error.took_nothing
+            if error.took_nothing:
+                trip.sent = False
             raise
 
     async def ask_ready(self) -> int:
