@@ -21,6 +21,7 @@ from bench.line import Line, observe
 from bench.measuring import as_fast_as_answered, at_rate
 from bench.report import write
 from bench.studies import STUDIES, Bench, carry_out
+from bench.wal import make_wal_files
 from tools.backends.__main__ import chosen_folder, up, urls_of
 from tools.quickest_python import probed
 
@@ -150,7 +151,9 @@ class Measuring:
 def _servers_of(shape: Shape) -> dict[str, str]:
     """Start what a shape stands on, and no more: a broker that nobody uses takes processor time from the others."""
     up(chosen_folder(), sorted({"postgres", shape.broker} - {"memory"}), require=True)
-    return urls_of(chosen_folder())
+    urls = urls_of(chosen_folder())
+    asyncio.run(make_wal_files(urls["ORDERWRIGHT_TEST_POSTGRES_URL"]))
+    return urls
 
 
 def _cores() -> int:

@@ -6,7 +6,7 @@ It makes the tables as the code has them; once a version has been released it is
 
 from alembic import op
 
-from orderwright.kernel.tables import KERNEL_TABLES
+from orderwright.kernel.tables import drop_tables, make_tables
 from orderwright.services.shipping.tables import OWN_TABLES
 
 revision = "0001"
@@ -16,10 +16,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    for table in (*KERNEL_TABLES, *OWN_TABLES):
-        table.create(op.get_bind())
+    make_tables(op.get_bind(), OWN_TABLES)
 
 
 def downgrade() -> None:
-    for table in reversed((*KERNEL_TABLES, *OWN_TABLES)):
-        table.drop(op.get_bind())
+    drop_tables(op.get_bind(), OWN_TABLES)
