@@ -149,7 +149,10 @@ class Measuring:
 
 
 def _servers_of(shape: Shape) -> dict[str, str]:
-    """Start what a shape stands on, and no more: a broker that nobody uses takes processor time from the others."""
+    """Start what a shape stands on, with its WAL files there, and no more.
+
+    A broker that nobody uses takes processor time from the others.
+    """
     up(chosen_folder(), sorted({"postgres", shape.broker} - {"memory"}), require=True)
     urls = urls_of(chosen_folder())
     asyncio.run(make_wal_files(urls["ORDERWRIGHT_TEST_POSTGRES_URL"]))

@@ -21,6 +21,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from bench.installation import BOOKS, maintain
+from orderwright.kernel.tables import upkeep
 
 STATS_DELAY_S = 12.0
 """An idle connection tells its statistics after up to ten seconds (PostgreSQL 15)."""
@@ -226,6 +227,7 @@ class Line:
                 await connection.execute(_words(CreateTable(table)))
                 for index in table.indexes:
                     await connection.execute(_words(CreateIndex(index)))
+                await connection.execute(upkeep(table))
         await self._stand(connection)
         await connection.close()
 

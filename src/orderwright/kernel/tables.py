@@ -7,6 +7,7 @@ payload), so change data capture can take the relay's place. https://debezium.io
 from collections.abc import Sequence
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 from orderwright.kernel.columns import Instant, json_document
 
@@ -120,27 +121,28 @@ idempotency_keys = sa.Table(
 KERNEL_TABLES = (outbox, inbox, kept_messages, kept_lines, kept_attempts, dead_letter_actions, idempotency_keys)
 
 UNSEARCHED = (sa.JSON, sa.LargeBinary, sa.Text)
-"""The types of what is read once its row was found: documents, bodies, free text."""
+"""The types of what is read once its row was found: documents, bodies, free text. No index has them."""
 
 
 def make_tables(connection: sa.Connection, own: Sequence[sa.Table]) -> None:
     """Create the kernel's tables and a service's own ones, and on PostgreSQL say how they are to be looked after."""
     for table in (*KERNEL_TABLES, *own):
         table.create(connection)
-        upkeep = _upkeep(table)
-        if connection.dialect.name == "postgresql" and upkeep:
-            connection.exec_driver_sql(f'ALTER TABLE "{table.name}" {", ".join(upkeep)}')
+        if connection.dialect.name == "postgresql" and (told := upkeep(table)):
+            connection.exec_driver_sql(told)
 
 
-def _upkeep(table: sa.Table) -> list[str]:
+def upkeep(table: sa.Table) -> str:
+    """The statement that tells PostgreSQL how to look after a table or its copy; empty where it need not be told."""
     # Comparing thousands of documents was two thirds of what an ANALYZE takes, every minute while tables are young.
     uncounted = [column.name for column in table.columns if isinstance(column.type, UNSEARCHED)]
     changes = [f'ALTER COLUMN "{name}" SET STATISTICS 0' for name in uncounted]
-    if table is outbox:
+    if table.name == outbox.name:
         # It is nearly empty whenever it was trimmed. VACUUM would give its pages back to the disk: all who write wait
         # while it does, and soon for new ones.
         changes.append("SET (vacuum_truncate = off, toast.vacuum_truncate = off)")
-    return changes
+    name = postgresql.dialect().identifier_preparer.format_table(table)  # type: ignore[no-untyped-call]
+    return f"ALTER TABLE {name} {', '.join(changes)}" if changes else ""
 
 
 def drop_tables(connection: sa.Connection, own: Sequence[sa.Table]) -> None:
