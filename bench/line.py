@@ -227,7 +227,8 @@ class Line:
                 await connection.execute(_words(CreateTable(table)))
                 for index in table.indexes:
                     await connection.execute(_words(CreateIndex(index)))
-                await connection.execute(upkeep(table))
+                if told := upkeep(table):
+                    await connection.execute(told)
         await self._stand(connection)
         await connection.close()
 
