@@ -1,9 +1,21 @@
-"""The auditor beside customers: the less time the process has to spare, the longer it rests."""
+"""The auditor beside customers: it rests after whatever it reads, the longer the less time the process has to spare."""
+
+from datetime import UTC, datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
 
+from orderwright.audit.auditor import Auditor
+from orderwright.audit.books import SANDBOX
+from orderwright.audit.paging import IDS_AT_ONCE
+from orderwright.audit.settings import AuditSettings
 from orderwright.audit.watch import Rests
 from orderwright.kernel.clock import FrozenClock
+from orderwright.services.order.tables import orders
+from orderwright.services.payment.providers.sandbox import charges
+from orderwright.services.payment.tables import payments
+from orderwright.services.shipping.tables import shipments
+from tests.audit.ledger import Ledger
 
 
 class Busy(FrozenClock):
@@ -47,3 +59,36 @@ async def test_it_is_quick_again_when_the_rush_is_over() -> None:
 async def test_without_rests_it_goes_on_at_once() -> None:
     clock = Busy(0.5)
     assert await clock.rested_s(Rests(clock, 0, clock.used_s), 0.1) == 0
+
+
+async def test_it_rests_also_after_what_it_reads_and_need_not_look_at(ledger: Ledger) -> None:
+    rests: list[float] = []
+
+    async def rest(took_s: float) -> None:
+        rests.append(took_s)
+
+    clock = FrozenClock(datetime.now(UTC) + timedelta(minutes=2))
+    settings = AuditSettings(histories=0, page=1)
+    report = await Auditor(ledger.url, settings, clock, provider=SANDBOX, pause=rest).run()
+    looked_at = sum(report.looked_at[name] for name in ("orders", "charges", "products")) + 1
+    living = sa.select(sa.func.count()).select_from(shipments).where(shipments.c.status != "cancelled")
+    others = [
+        await ledger.ask("payment", sa.select(sa.func.count()).select_from(payments)),
+        await ledger.ask("shipping", living),
+        await ledger.ask(SANDBOX, sa.select(sa.func.count()).select_from(charges)),
+    ]
+    assert len(rests) >= looked_at + sum(-(-count // IDS_AT_ONCE) for count in others)
+
+
+async def test_orders_that_are_made_meanwhile_are_the_next_audits(ledger: Ledger) -> None:
+    at = datetime.now(UTC) + timedelta(minutes=2)
+    late = [
+        ("order", orders, orders.c.id),
+        ("payment", payments, payments.c.order_id),
+    ]
+    for service, table, order_id in late:
+        change = sa.update(table).where(order_id == ledger.story["completed"])
+        await ledger.change(service, change.values(created_at=at + timedelta(seconds=1)))
+    report = await Auditor(ledger.url, AuditSettings(histories=0), FrozenClock(at), provider=SANDBOX).run()
+    assert report.by_kind == {}
+    assert (report.looked_at["orders"], report.looked_at["charges"]) == (len(ledger.story) - 1,) * 2

@@ -131,8 +131,9 @@ class _Audit:
         suspects: dict[str, Suspect] = {}
         began_s = self._clock.monotonic_s()
         async for ids in self._check.pages(await self._patience.moment()):
-            self._report.looked_at[self._check.name] += len(ids)
-            suspects |= {one.id: one for one in await self._check.look(ids, await self._patience.moment())}
+            if ids:
+                self._report.looked_at[self._check.name] += len(ids)
+                suspects |= {one.id: one for one in await self._check.look(ids, await self._patience.moment())}
             if self._pause is not None:
                 await self._pause(self._clock.monotonic_s() - began_s)
                 began_s = self._clock.monotonic_s()

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from orderwright.audit.books import SANDBOX, Books
 from orderwright.audit.checks import Moment, Settling, Suspect, mark_of
 from orderwright.audit.findings import Finding
-from orderwright.audit.paging import pages_by_key
+from orderwright.audit.paging import IDS_AT_ONCE, pages_by_key
 from orderwright.kernel.rows import among
 from orderwright.services.payment.providers.sandbox import CAPTURED, charges
 from orderwright.services.payment.providers.sandbox import refunds as given_back
@@ -63,16 +63,16 @@ class ChargeCheck:
         self._books = books
         self._page = page
 
-    async def pages(self, moment: Moment) -> AsyncIterator[Sequence[str]]:  # noqa: ARG002 - a check is asked so
-        async for page in pages_by_key(self._books, "payment", _p.id, sa.select(_p.id), self._page):
+    async def pages(self, moment: Moment) -> AsyncIterator[Sequence[str]]:
+        ours = sa.select(_p.id).where(_p.created_at <= moment.now)
+        async for page in pages_by_key(self._books, "payment", _p.id, ours, self._page):
             yield [row[0] for row in page]
         if not self._books.provider_known:
             return
-        async for page in pages_by_key(self._books, SANDBOX, charges.c.key, sa.select(charges.c.key), self._page):
+        theirs = sa.select(charges.c.key).where(charges.c.at <= moment.now)
+        async for page in pages_by_key(self._books, SANDBOX, charges.c.key, theirs, self._page * IDS_AT_ONCE):
             keys = {row[0] for row in page}
-            unknown = keys - await self._ours(keys)
-            if unknown:
-                yield sorted(unknown)
+            yield sorted(keys - await self._ours(keys))
 
     async def look(self, ids: Sequence[str], moment: Moment) -> list[Suspect]:
         accounts = await self._accounts(ids)

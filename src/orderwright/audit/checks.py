@@ -28,6 +28,7 @@ class Suspect:
 class Moment:
     """When a look is taken, and what is too young to be judged at it."""
 
+    now: datetime
     settled_before: datetime
     """What changed after this is under way."""
     overdue_before: datetime
@@ -36,7 +37,7 @@ class Moment:
     @classmethod
     def at(cls, now: datetime, *, grace_s: float, overdue_s: float) -> "Moment":
         """The moment `now`, seen with that much patience."""
-        return cls(now - timedelta(seconds=grace_s), now - timedelta(seconds=overdue_s))
+        return cls(now, now - timedelta(seconds=grace_s), now - timedelta(seconds=overdue_s))
 
 
 class Settling(Enum):
@@ -59,10 +60,14 @@ class Check(Protocol):
     """What is counted: orders, charges, …"""
 
     def pages(self, moment: Moment) -> AsyncIterator[Sequence[str]]:
-        """The ids of everything there is to look at."""
+        """The ids of everything there is to look at and was there at that moment.
+
+        What is made meanwhile is the next audit's, or an audit would never end where orders come faster than it reads.
+        A page is empty when something was read, and nothing of it is to be looked at: the auditor rests after each.
+        """
 
     async def look(self, ids: Sequence[str], moment: Moment) -> list[Suspect]:
-        """Those of `ids` that do not add up now, without those that are too young."""
+        """Those of `ids`, one at least, that do not add up now, without those that are too young."""
 
 
 def mark_of(*rows: object) -> str:

@@ -5,11 +5,14 @@ meanwhile move nothing.
 """
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
 from orderwright.audit.books import Books
+
+IDS_AT_ONCE: Final = 10
+"""So many times a page of ids alone is as long as one of orders with all that belongs to them."""
 
 
 async def pages_by_key(

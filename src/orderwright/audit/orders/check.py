@@ -19,7 +19,7 @@ from orderwright.audit.orders.history import history_findings
 from orderwright.audit.orders.money import money_findings
 from orderwright.audit.orders.reading import dossiers
 from orderwright.audit.orders.telling import telling_findings
-from orderwright.audit.paging import pages_by_key
+from orderwright.audit.paging import IDS_AT_ONCE, pages_by_key
 from orderwright.kernel.rows import among
 from orderwright.services.cart.tables import carts
 from orderwright.services.inventory.tables import reservations
@@ -27,11 +27,12 @@ from orderwright.services.order.tables import orders
 from orderwright.services.payment.tables import payments
 from orderwright.services.shipping.tables import shipments
 
-ELSEWHERE: Final[tuple[tuple[str, sa.Column[Any], sa.Select[Any]], ...]] = (
-    ("payment", payments.c.id, sa.select(payments.c.id, payments.c.order_id)),
+ELSEWHERE: Final[tuple[tuple[str, sa.Column[Any], sa.Column[Any], sa.Select[Any]], ...]] = (
+    ("payment", payments.c.id, payments.c.created_at, sa.select(payments.c.id, payments.c.order_id)),
     (
         "inventory",
         reservations.c.id,
+        reservations.c.created_at,
         sa.select(reservations.c.id, reservations.c.order_id).where(
             # What somebody set aside by hand may bear any name.
             reservations.c.kind == "order",
@@ -42,11 +43,12 @@ ELSEWHERE: Final[tuple[tuple[str, sa.Column[Any], sa.Select[Any]], ...]] = (
     (
         "shipping",
         shipments.c.id,
+        shipments.c.created_at,
         sa.select(shipments.c.id, shipments.c.order_id).where(shipments.c.status != "cancelled"),
     ),
-    ("cart", carts.c.id, sa.select(carts.c.id, carts.c.id).where(carts.c.open_for.is_(None))),
+    ("cart", carts.c.id, carts.c.created_at, sa.select(carts.c.id, carts.c.id).where(carts.c.open_for.is_(None))),
 )
-"""Where else an order leaves traces: the key to page by, and the order's id."""
+"""Where else an order leaves traces: the key to page by, since when it is there, and the order's id."""
 _KNOWN: Final = sa.select(orders.c.id).where(among(orders.c.id, "ids"))
 
 
@@ -63,15 +65,15 @@ class OrderCheck:
         self._turn = turn
         """Moves on with every audit, so that several together read every history."""
 
-    async def pages(self, moment: Moment) -> AsyncIterator[Sequence[str]]:  # noqa: ARG002 - a check is asked so
-        async for page in pages_by_key(self._books, "order", orders.c.id, sa.select(orders.c.id), self._page):
+    async def pages(self, moment: Moment) -> AsyncIterator[Sequence[str]]:
+        there = sa.select(orders.c.id).where(orders.c.created_at <= moment.now)
+        async for page in pages_by_key(self._books, "order", orders.c.id, there, self._page):
             yield [row[0] for row in page]
-        for service, key, query in ELSEWHERE:
-            async for page in pages_by_key(self._books, service, key, query, self._page):
+        for service, key, since, query in ELSEWHERE:
+            there = query.where(since <= moment.now)
+            async for page in pages_by_key(self._books, service, key, there, self._page * IDS_AT_ONCE):
                 ids = {row[1] for row in page}
-                unknown = ids - await self._known(ids)
-                if unknown:
-                    yield sorted(unknown)
+                yield sorted(ids - await self._known(ids))
 
     async def look(self, ids: Sequence[str], moment: Moment) -> list[Suspect]:
         found = await dossiers(self._books, ids, with_history=[id_ for id_ in ids if self._in_turn(id_)])
