@@ -5,4 +5,5 @@ up      run until told to stop                  demo      one order, step by ste
 goods   the demo catalog and its people         operate   migrations, accounts, rebuilding
 deadletters   messages that failed              reference   routes, events, settings
 broker  what waits at a broker, and emptying one that is to be left
+console where it prints
 """

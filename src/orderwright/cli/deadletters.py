@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
-from rich.console import Console
 from rich.table import Table
 
+from orderwright.cli.console import open_console
 from orderwright.cli.operate import chosen, opened, units_of
 from orderwright.cli.plan import load
 from orderwright.kernel.clock import rfc3339
@@ -32,7 +32,7 @@ WOULD = {HANDLED: "would be handled", FAILED: "would fail"}
 """What a dry run says; any other outcome is so already."""
 
 # A console holds no state of ours; it is where this module prints.
-console = Console(highlight=False)
+console = open_console()
 
 
 async def list_kept(
@@ -54,7 +54,7 @@ async def list_kept(
                 table.add_row(name, kept.id, kept.state, event, kept.topic, kept.key, attempts, since, error)
         if len(found) == limit:
             older.append(f"There may be older ones: list {name} --before {found[-1].id}")
-    console.print(table if table.row_count else "Nothing of that kind is kept.", *older, sep="\n", soft_wrap=True)
+    console.print(table if table.row_count else "Nothing of that kind is kept.", *older, sep="\n")
 
 
 async def show_kept(message_id: str) -> None:
@@ -110,7 +110,7 @@ async def discard_kept(message_id: str, *, reason: str, who: str | None) -> None
             except NotFound:
                 continue
         detail = f": {DETAILS[ALREADY_HANDLED]}" if history.kept.state == HANDLED else ""
-        console.print(f"{message_id}  {name}  {history.acts[-1].outcome}{detail}", markup=False, soft_wrap=True)
+        console.print(f"{message_id}  {name}  {history.acts[-1].outcome}{detail}", markup=False)
         return
     raise NotFound(f"No service keeps a message {message_id}")
 
@@ -173,14 +173,14 @@ def _print_history(name: str, history: History) -> None:
         shown.append(f"{act.action:<14}{rfc3339(act.at)}  by {act.who}: {act.outcome}{reason}")
     shown += [f"  {header}: {value}" for header, value in sorted(kept.headers.items())]
     shown.append(kept.body.decode("utf-8", "replace"))
-    console.print("\n".join(shown), markup=False, soft_wrap=True)
+    console.print("\n".join(shown), markup=False)
 
 
 def _print_replayed(name: str, replayed: Replayed, dry_run: bool) -> None:
     outcome = WOULD.get(replayed.outcome, replayed.outcome) if dry_run else replayed.outcome
     detail = f": {replayed.detail}" if replayed.detail else ""
-    console.print(f"{replayed.id}  {name}  {outcome}{detail}", markup=False, soft_wrap=True)
+    console.print(f"{replayed.id}  {name}  {outcome}{detail}", markup=False)
     for message in replayed.said:
         verb = "would say" if dry_run else "said"
         body = message.body.decode("utf-8", "replace")
-        console.print(f"    {verb} {message.name} {message.key} {body}", markup=False, soft_wrap=True)
+        console.print(f"    {verb} {message.name} {message.key} {body}", markup=False)

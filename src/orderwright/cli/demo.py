@@ -14,6 +14,7 @@ import aiohttp
 from rich.console import Console
 
 from orderwright.cli import goods
+from orderwright.cli.console import open_console
 from orderwright.cli.plan import make_plan
 from orderwright.kernel.clock import SystemClock
 from orderwright.kernel.platform import GATEWAY, Platform
@@ -28,7 +29,7 @@ PATIENCE_S = 20.0
 
 async def show_one_order(url: str) -> None:
     """Place an order and print what becomes of it."""
-    console = Console(highlight=False)
+    console = open_console()
     async with _somewhere(url, console) as (gateway, logins):
         patience = aiohttp.ClientTimeout(total=None, sock_connect=PATIENCE_S, sock_read=PATIENCE_S)
         async with aiohttp.ClientSession(f"{gateway}/api/v1/", timeout=patience) as client:

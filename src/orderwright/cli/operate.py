@@ -14,9 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from rich.console import Console
-
 from orderwright.cli import goods
+from orderwright.cli.console import open_console
 from orderwright.cli.plan import load
 from orderwright.kernel.clock import Clock, SystemClock
 from orderwright.kernel.database import Database, open_database
@@ -41,7 +40,7 @@ FORGOTTEN_AFTER_S = KEEP_FOR_S + 5
 """By then nobody remembers an order as it was, and what began while somebody did has ended."""
 
 # A console holds no state of ours; it is where this module prints.
-console = Console(highlight=False)
+console = open_console()
 
 
 @asynccontextmanager
@@ -104,7 +103,7 @@ async def list_accounts() -> None:
         found = await database.read(partial(identity.listed, text=None, after=None, limit=1000))
     for account in found:
         disabled = "  disabled" if account.disabled else ""
-        console.print(f"{account.id}  {account.email:<32}{', '.join(account.roles)}{disabled}", soft_wrap=True)
+        console.print(f"{account.id}  {account.email:<32}{', '.join(account.roles)}{disabled}")
 
 
 async def issue_token(name: str, role: str, days: int) -> None:

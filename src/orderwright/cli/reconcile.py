@@ -10,6 +10,7 @@ from rich.console import Console
 from orderwright.audit.auditor import Auditor
 from orderwright.audit.findings import KINDS, Report
 from orderwright.audit.settings import AuditSettings
+from orderwright.cli.console import open_console
 from orderwright.kernel.clock import SystemClock
 from orderwright.kernel.errors import OrderwrightError
 from orderwright.kernel.settings import PlatformSettings
@@ -48,7 +49,7 @@ async def _once(auditor: Auditor, *, as_json: bool) -> int:
         sys.stdout.write(msgspec.json.encode(report.document()).decode() + "\n")
         sys.stdout.flush()
     else:
-        print_report(report, Console(highlight=False))
+        print_report(report, open_console())
     return CLEAN if report.clean else FOUND
 
 
@@ -57,16 +58,16 @@ def print_report(report: Report, console: Console) -> None:
     for kind, group in groupby(sorted(report.findings, key=lambda finding: finding.kind), lambda one: one.kind):
         console.print(f"\n[bold]{kind}[/bold] ({report.by_kind[kind]}): {KINDS[kind].means}")
         for finding in list(group)[:SHOWN]:
-            console.print(f"  {finding.subject}: {finding.detail}", markup=False, soft_wrap=True)
+            console.print(f"  {finding.subject}: {finding.detail}", markup=False)
         if report.by_kind[kind] > SHOWN:
             console.print(f"  … and {report.by_kind[kind] - SHOWN} more; --json names up to 1000 of a kind")
-        console.print(f"  To do: {KINDS[kind].do}", markup=False, soft_wrap=True)
+        console.print(f"  To do: {KINDS[kind].do}", markup=False)
     looked_at = ", ".join(f"{count} {name}" for name, count in report.looked_at.items())
     console.print(f"\n{looked_at or 'Nothing'} looked at in {report.took_s:.1f} s.")
     if report.suspects:
         console.print(f"{report.suspects} looked wrong at first, {report.under_way} of them are still under way.")
     for note in report.notes:
-        console.print(f"Note: {note}.", markup=False, soft_wrap=True)
+        console.print(f"Note: {note}.", markup=False)
     count = report.by_kind.total()
     console.print("The books agree." if report.clean else f"[bold]{count} findings.[/bold]")
 

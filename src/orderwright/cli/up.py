@@ -15,6 +15,7 @@ from rich.console import Console
 
 from orderwright.audit.watch import watching
 from orderwright.cli import goods
+from orderwright.cli.console import open_console
 from orderwright.kernel.clock import SystemClock
 from orderwright.kernel.platform import GATEWAY, Plan, Platform
 from orderwright.kernel.settings import PlatformSettings
@@ -34,7 +35,7 @@ async def run_until_stopped(
 ) -> None:
     """Run what `plan` says, and stop when a signal says so, or the end of the pipe whose descriptor `lifeline` is."""
     configure_logs(form=settings.log_format, level=settings.log_level)
-    clock, console = SystemClock(), Console(highlight=False)
+    clock, console = SystemClock(), open_console()
     began_s = clock.monotonic_s()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -85,7 +86,6 @@ def _welcome(console: Console, platform: Platform, logins: dict[str, dict[str, s
     if GATEWAY in platform.doors:
         console.print(
             f"\nYour first order; paste it:\n{first_order(platform.doors[GATEWAY].address, logins)}\n",
-            soft_wrap=True,
             markup=False,
         )
     console.print("Ctrl-C stops it; starting it again finds everything.")
@@ -93,10 +93,10 @@ def _welcome(console: Console, platform: Platform, logins: dict[str, dict[str, s
 
 def show_logins(logins: dict[str, dict[str, str]], console: Console | None = None) -> None:
     """Print who can log in with what."""
-    console = console or Console(highlight=False)
+    console = console or open_console()
     console.print("\nLogins (demo only):")
     for role, login in logins.items():
-        console.print(f"  {role:<10}{login['email']:<24}{login['password']}", soft_wrap=True)
+        console.print(f"  {role:<10}{login['email']:<24}{login['password']}")
 
 
 def first_order(gateway: str, logins: dict[str, dict[str, str]]) -> str:
