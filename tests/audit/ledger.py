@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from orderwright.audit.auditor import Auditor
+from orderwright.audit.auditor import Auditor, Pause
 from orderwright.audit.books import AUDITED, SANDBOX
 from orderwright.audit.findings import Report
 from orderwright.audit.settings import AuditSettings
@@ -54,11 +54,13 @@ class Ledger:
         """One value out of a service's database."""
         return await _write(self.url, service, lambda connection: connection.execute(query).scalar_one())
 
-    async def audit(self, *, histories: int = 1, page: int = 4, provider: str = SANDBOX) -> Report:
+    async def audit(
+        self, *, histories: int = 1, page: int = 4, provider: str = SANDBOX, pause: Pause | None = None
+    ) -> Report:
         """What an auditor finds who comes two minutes after the last change, and reads a few orders at a time."""
         clock = FrozenClock(datetime.now(UTC) + timedelta(minutes=2))
         settings = AuditSettings(histories=histories, page=page)
-        return await Auditor(self.url, settings, clock, provider=provider).run()
+        return await Auditor(self.url, settings, clock, provider=provider, pause=pause).run()
 
     async def put_back(self) -> None:
         """Make what was changed what it was."""

@@ -5,10 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
-from orderwright.audit.auditor import Auditor
 from orderwright.audit.books import SANDBOX
 from orderwright.audit.paging import IDS_AT_ONCE
-from orderwright.audit.settings import AuditSettings
 from orderwright.audit.watch import Rests
 from orderwright.kernel.clock import FrozenClock
 from orderwright.services.order.tables import orders
@@ -67,9 +65,7 @@ async def test_it_rests_also_after_what_it_reads_and_need_not_look_at(ledger: Le
     async def rest(took_s: float) -> None:
         rests.append(took_s)
 
-    clock = FrozenClock(datetime.now(UTC) + timedelta(minutes=2))
-    settings = AuditSettings(histories=0, page=1)
-    report = await Auditor(ledger.url, settings, clock, provider=SANDBOX, pause=rest).run()
+    report = await ledger.audit(page=1, pause=rest)
     looked_at = sum(report.looked_at[name] for name in ("orders", "charges", "products")) + 1
     living = sa.select(sa.func.count()).select_from(shipments).where(shipments.c.status != "cancelled")
     others = [
@@ -81,14 +77,10 @@ async def test_it_rests_also_after_what_it_reads_and_need_not_look_at(ledger: Le
 
 
 async def test_orders_that_are_made_meanwhile_are_the_next_audits(ledger: Ledger) -> None:
-    at = datetime.now(UTC) + timedelta(minutes=2)
-    late = [
-        ("order", orders, orders.c.id),
-        ("payment", payments, payments.c.order_id),
-    ]
-    for service, table, order_id in late:
-        change = sa.update(table).where(order_id == ledger.story["completed"])
-        await ledger.change(service, change.values(created_at=at + timedelta(seconds=1)))
-    report = await Auditor(ledger.url, AuditSettings(histories=0), FrozenClock(at), provider=SANDBOX).run()
+    meanwhile = datetime.now(UTC) + timedelta(minutes=3)
+    for service, order_id in (("order", orders.c.id), ("payment", payments.c.order_id)):
+        change = sa.update(order_id.table).where(order_id == ledger.story["completed"])
+        await ledger.change(service, change.values(created_at=meanwhile))
+    report = await ledger.audit()
     assert report.by_kind == {}
     assert (report.looked_at["orders"], report.looked_at["charges"]) == (len(ledger.story) - 1,) * 2

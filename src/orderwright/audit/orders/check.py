@@ -27,12 +27,11 @@ from orderwright.services.order.tables import orders
 from orderwright.services.payment.tables import payments
 from orderwright.services.shipping.tables import shipments
 
-ELSEWHERE: Final[tuple[tuple[str, sa.Column[Any], sa.Column[Any], sa.Select[Any]], ...]] = (
-    ("payment", payments.c.id, payments.c.created_at, sa.select(payments.c.id, payments.c.order_id)),
+ELSEWHERE: Final[tuple[tuple[str, sa.Column[Any], sa.Select[Any]], ...]] = (
+    ("payment", payments.c.id, sa.select(payments.c.id, payments.c.order_id)),
     (
         "inventory",
         reservations.c.id,
-        reservations.c.created_at,
         sa.select(reservations.c.id, reservations.c.order_id).where(
             # What somebody set aside by hand may bear any name.
             reservations.c.kind == "order",
@@ -43,12 +42,11 @@ ELSEWHERE: Final[tuple[tuple[str, sa.Column[Any], sa.Column[Any], sa.Select[Any]
     (
         "shipping",
         shipments.c.id,
-        shipments.c.created_at,
         sa.select(shipments.c.id, shipments.c.order_id).where(shipments.c.status != "cancelled"),
     ),
-    ("cart", carts.c.id, carts.c.created_at, sa.select(carts.c.id, carts.c.id).where(carts.c.open_for.is_(None))),
+    ("cart", carts.c.id, sa.select(carts.c.id, carts.c.id).where(carts.c.open_for.is_(None))),
 )
-"""Where else an order leaves traces: the key to page by, since when it is there, and the order's id."""
+"""Where else an order leaves traces: the key to page by, and the order's id."""
 _KNOWN: Final = sa.select(orders.c.id).where(among(orders.c.id, "ids"))
 
 
@@ -69,8 +67,8 @@ class OrderCheck:
         there = sa.select(orders.c.id).where(orders.c.created_at <= moment.now)
         async for page in pages_by_key(self._books, "order", orders.c.id, there, self._page):
             yield [row[0] for row in page]
-        for service, key, since, query in ELSEWHERE:
-            there = query.where(since <= moment.now)
+        for service, key, query in ELSEWHERE:
+            there = query.where(key.table.c.created_at <= moment.now)
             async for page in pages_by_key(self._books, service, key, there, self._page * IDS_AT_ONCE):
                 ids = {row[1] for row in page}
                 yield sorted(ids - await self._known(ids))
