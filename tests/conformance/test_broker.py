@@ -101,10 +101,14 @@ class Crew:
         return {int(delivery.body) for worker in self.workers for delivery in worker.seen}
 
     async def until(self, wanted: set[int]) -> None:
-        async with asyncio.timeout(PATIENCE_S):
-            while not self.bodies() >= wanted:
-                self._moved.clear()
-                await self._moved.wait()
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while not self.bodies() >= wanted:
+                    self._moved.clear()
+                    await self._moved.wait()
+        except TimeoutError:
+            missing, backlog = sorted(wanted - self.bodies()), await self._broker.backlog({"a": ["t"]})
+            raise AssertionError(f"{len(missing)} never came: {missing}; what waits: {backlog}") from None
 
     async def dismiss(self) -> None:
         for worker in self.workers:
