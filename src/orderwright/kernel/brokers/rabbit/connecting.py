@@ -27,6 +27,8 @@ HEARTBEAT_S = 10
 CLOSE_WITHIN_S = 3.0
 DELIVERY_LIMIT = 100
 TLS_OPTIONS = ("cafile", "certfile", "keyfile")
+OF_THE_CLIENT = (AMQPError, PAMQPException, OSError, EOFError, RuntimeError, StopAsyncIteration)
+"""What goes wrong between here and the broker; the last is how the client says that somebody hung up between frames."""
 
 
 class _Attentive(Connection):
@@ -92,8 +94,11 @@ class Target:
                     raise ConnectionError("the connection was given up") from error
         except TimeoutError as error:
             raise BrokerUnavailable(f"RabbitMQ at {self.place} did not {task} within {within_s:g} s") from error
-        except (AMQPError, PAMQPException, OSError, EOFError, RuntimeError, StopAsyncIteration) as error:
-            # The last is how the client says that somebody hung up between two frames.
+        except Exception as error:
+            # A plain Exception is what the client throws at whoever waits when the other side hung up after a frame
+            # that was not read yet; anything of another kind that is not the client's is a mistake of ours.
+            if type(error) is not Exception and not isinstance(error, OF_THE_CLIENT):
+                raise
             raise BrokerUnavailable(f"RabbitMQ at {self.place} could not {task}: {told(error)}") from error
 
 
@@ -125,7 +130,7 @@ async def _closed(connection: Connection) -> None:
 
 def told(error: BaseException | None) -> str:
     """One line on an error."""
-    return f"{type(error).__name__}: {error}" if error is not None else "it ended"
+    return "it ended" if error is None or type(error) is Exception else f"{type(error).__name__}: {error}"
 
 
 def _options(parts: SplitResult) -> dict[str, str]:
