@@ -2,7 +2,9 @@
 
 Invariants: a delivery tag means something only on the connection that brought it, so acknowledgements of another one
 are dropped, and what they were for comes again. What came back often is taken one at a time: what kills whoever takes
-it then spends only its own delivery limit, not that of the messages which happened to be fetched with it.
+it then spends only its own delivery limit, not that of the messages which happened to be fetched with it. A broker that
+holds messages on a sound connection and delivers none (rabbitmq-server issues 641, 1825, 17317) is left and joined
+anew, for that is what has it deliver again.
 """
 
 import asyncio
@@ -17,7 +19,7 @@ from pamqp.commands import Basic
 
 from orderwright.kernel.broker import Delivery
 from orderwright.kernel.brokers.rabbit.connecting import Farewells, Target, told
-from orderwright.kernel.brokers.rabbit.topology import declare, queue_name
+from orderwright.kernel.brokers.rabbit.topology import declare, queue_name, waiting
 from orderwright.kernel.brokers.rabbit.wire import delivery_of, times_returned
 from orderwright.kernel.clock import Clock
 from orderwright.kernel.errors import BrokerUnavailable, ConfigurationError
@@ -34,6 +36,8 @@ ANSWER_WITHIN_S = 10.0
 ACKNOWLEDGE_WITHIN_S = 5.0
 LEAVE_WITHIN_S = 1.0
 RECONNECT = Backoff(first_s=0.2, factor=2, max_s=5, attempts=None)
+LOOK_EVERY_S = 15.0
+"""How often a consumer to which nothing comes asks whether something waits; twice in a row is no coincidence."""
 SETTLED_S = 60.0
 """A connection that held so long, or on which something was done, was no failed attempt."""
 
@@ -53,6 +57,7 @@ class _Session:
         self.lost = asyncio.Event()
         self.reason = ""
         self.was_useful = False
+        self.arrivals = 0
         self._channel = channel
         self._wake = wake
         self._fetched: deque[Delivery] = deque()
@@ -75,6 +80,11 @@ class _Session:
     def has_more(self) -> bool:
         """Whether something was fetched and not handed over."""
         return bool(self._fetched)
+
+    @property
+    def holds_nothing(self) -> bool:
+        """Whether all that came was handed over and acknowledged."""
+        return not self._fetched and not self._handed_out
 
     def take(self, most: int) -> list[Delivery]:
         """Hand over what is there."""
@@ -136,6 +146,7 @@ class _Session:
 
     async def _arrived(self, incoming: DeliveredMessage) -> None:
         if not self.lost.is_set():
+            self.arrivals += 1
             self._fetched.append(delivery_of(incoming, Token(self, incoming.delivery_tag or 0)))
             self._wake.set()
 
@@ -211,13 +222,36 @@ class RabbitSubscription:
         failures = 0
         while True:
             began_s = self._clock.monotonic_s()
-            await self._session.lost.wait()
+            looking = asyncio.create_task(self._look_after(self._session))
+            try:
+                await self._session.lost.wait()
+            finally:
+                looking.cancel()
             log.warning("consumer_lost_broker", group=self._group, reason=self._session.reason)
             self._farewells.bid(self._session.connection)
             if self._session.was_useful or self._clock.monotonic_s() - began_s > SETTLED_S:
                 failures = 0
             failures = await self._join_again(failures)
             log.info("consumer_found_broker", group=self._group)
+
+    async def _look_after(self, session: _Session) -> None:
+        """Give up a session to which nothing comes although something waits, at two looks in a row."""
+        in_vain = 0
+        while in_vain < 2:
+            arrivals = session.arrivals
+            await self._clock.sleep(LOOK_EVERY_S)
+            in_vain = in_vain + 1 if session.arrivals == arrivals and await self._something_waits(session) else 0
+        session.lose("messages wait, and none is delivered")
+
+    async def _something_waits(self, session: _Session) -> bool:
+        if not session.holds_nothing:
+            return False
+        try:
+            async with self._target.asked_to("tell what waits", within_s=ANSWER_WITHIN_S):
+                return bool((await waiting(session.connection, self._target, self._group)).count)
+        except BrokerUnavailable as error:
+            session.lose(str(error))
+            return False
 
     async def _join_again(self, failures: int) -> int:
         """Try until it succeeds; answers how many attempts there were in a row, this one too until it proves useful."""
